@@ -1,0 +1,42 @@
+"""How the commands end: one line and an exit code for everything that a user can mend."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+
+class InputError(Exception):
+    """Bad input or settings (exit code 2). The message is one line: the file or flag, and the remedy."""
+
+
+class TrainingError(Exception):
+    """The run itself went wrong in a way that has a name, a loss that is no number, say (exit code 1)."""
+
+
+class Stopped(Exception):
+    """Stopped on request, with a checkpoint written (exit code 75, `EX_TEMPFAIL`: start again)."""
+
+
+EXIT_CODES: dict[type[Exception], int] = {InputError: 2, TrainingError: 1, Stopped: 75}
+
+
+def is_first_process() -> bool:
+    """Whether this process may speak. Launchers tell the rank in the environment, before torch is imported."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def report(error: BaseException) -> None:
+    """Print `error` as one line on standard error, from the first process only."""
+    if is_first_process():
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+
+
+def run_command(command: Callable[[], None]) -> None:
+    """Run `command` and leave the process with the exit code that its errors stand for."""
+    try:
+        command()
+    except tuple(EXIT_CODES) as error:
+        report(error)
+        sys.exit(EXIT_CODES[type(error)])
