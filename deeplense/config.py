@@ -1,0 +1,268 @@
+"""Every setting of a run, as frozen, typed dataclasses that refuse nonsense when they are made.
+
+This module imports no torch, so that `--help` and a wrong flag answer at once. Field names become flat
+flags (`optimization.lr` is `--lr`), so a name may stand in one class only; `tests/test_config.py` checks it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from deeplense.errors import InputError
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise InputError(message)
+
+
+class _Settings:
+    """Common to all settings: how `pydantic` rebuilds them from JSON. Unknown or mistyped fields are errors."""
+
+    __pydantic_config__ = {"extra": "forbid", "strict": True}  # noqa: RUF012 - must not be a field
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(_Settings):
+    """Which images, and what becomes of them before the network sees them."""
+
+    data: str = "model_i"
+    """A folder of class folders, a packed set, or the name of a simulated set."""
+    image_size: int = 64
+    """Pixels a side after the resample."""
+    channels: Literal[1, 3] = 1
+    """Channels that the network sees: colour becomes 1 by luminance, grey becomes 3 by copying."""
+    normalize: Literal["auto", "range", "minmax"] = "auto"
+    """How pixels get to [0, 1]: by their range, or each image by its own minimum and maximum.
+    auto: 8 and 16 bit integers by the range of their type, all else minmax. range: floats must be in [0, 1]."""
+    bad_images: Literal["error", "skip"] = "error"
+    """An image that cannot be read, or has pixels that are no numbers: stop, or leave it out."""
+    placement: Literal["auto", "device", "host"] = "auto"
+    """Where the pixels live. auto: on the device, if they take less than half of its free memory."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.data), "--data is empty: give a folder, a packed set or the name of a simulated set")
+        _require(
+            16 <= self.image_size <= 1024,
+            f"--image-size {self.image_size}: give 16 to 1024 pixels a side",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitConfig(_Settings):
+    """The three-way split, drawn over the content of the images."""
+
+    val_fraction: float = 0.1
+    """Part of the images that chooses the checkpoint."""
+    test_fraction: float = 0.2
+    """Part of the images that is scored once, at the end."""
+    split_seed: int = 0
+    """Seed of the split, apart from --seed so that runs of several seeds share their test images."""
+
+    def __post_init__(self) -> None:
+        for flag, value in (("--val-fraction", self.val_fraction), ("--test-fraction", self.test_fraction)):
+            _require(0 <= value < 1, f"{flag} {value}: give a fraction from 0 up to, not including, 1")
+        _require(
+            self.val_fraction + self.test_fraction < 1,
+            f"--val-fraction {self.val_fraction} and --test-fraction {self.test_fraction} leave no images "
+            "to train on: their sum must be below 1",
+        )
+        _require(self.split_seed >= 0, f"--split-seed {self.split_seed}: give 0 or more")
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig(_Settings):
+    """Augmentation, drawn for each image anew in each epoch."""
+
+    rotation: float = 30.0
+    """Largest rotation either way, in degrees; 180 is any angle, 0 is off."""
+    flips: bool = True
+    """Mirror left-right and up-down, each for half of the images."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.rotation <= 180, f"--rotation {self.rotation}: give degrees from 0 to 180")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(_Settings):
+    """The network: torchvision's ResNet-18."""
+
+    init: str = "auto"
+    """First weights: auto, imagenet, random, or a file (.safetensors, .pth).
+    auto: ImageNet if the weights are in the cache or can be fetched, else random with a warning."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.init), "--init is empty: give auto, imagenet, random or a file of weights")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizationConfig(_Settings):
+    """How the weights move."""
+
+    lr: float = 1e-4
+    """Peak learning rate, for the global batch whatever the number of processes."""
+    weight_decay: float = 0.0
+    """L2 penalty (adam, sgd), or decoupled decay (adamw)."""
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """Rule of the step; sgd has Nesterov momentum 0.9."""
+    schedule: Literal["constant", "cosine", "onecycle"] = "constant"
+    """Learning rate over the run: cosine falls to 0; onecycle rises for 30 % of the steps, then falls to 0."""
+    warmup_epochs: float = 0.0
+    """Linear rise of the learning rate at the start (onecycle has its own)."""
+    epochs: int = 100
+    """Passes over the training images."""
+    batch_size: int = 128
+    """The global batch: images that one optimiser step sees, over all processes and --grad-accum parts."""
+    grad_accum: int = 1
+    """Parts that each process cuts its share of the batch into, to save memory."""
+    clip_norm: float | None = None
+    """Largest norm of the gradient; none: not clipped."""
+    ema_decay: float | None = None
+    """Decay a step of a moving average of the weights, which then is what is scored and kept; none: off."""
+    patience: int | None = None
+    """Stop after this many epochs without a better validation AUC; none: train all epochs."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.lr < float("inf"), f"--lr {self.lr}: give a learning rate above 0")
+        _require(
+            0 <= self.weight_decay < float("inf"), f"--weight-decay {self.weight_decay}: give 0 or more"
+        )
+        _require(self.epochs >= 1, f"--epochs {self.epochs}: give 1 or more")
+        _require(
+            0 <= self.warmup_epochs <= self.epochs,
+            f"--warmup-epochs {self.warmup_epochs}: give 0 up to --epochs {self.epochs}",
+        )
+        _require(
+            not (self.warmup_epochs and self.schedule == "onecycle"),
+            "--warmup-epochs has no effect with --schedule onecycle, which warms up by itself: leave it out",
+        )
+        _require(self.batch_size >= 2, f"--batch-size {self.batch_size}: give 2 or more (batch norm needs two)")
+        _require(self.grad_accum >= 1, f"--grad-accum {self.grad_accum}: give 1 or more")
+        _require(
+            self.batch_size % self.grad_accum == 0,
+            f"--grad-accum {self.grad_accum} does not divide --batch-size {self.batch_size}",
+        )
+        _require(
+            self.clip_norm is None or 0 < self.clip_norm < float("inf"),
+            f"--clip-norm {self.clip_norm}: give a norm above 0, or none",
+        )
+        _require(
+            self.ema_decay is None or 0 < self.ema_decay < 1,
+            f"--ema-decay {self.ema_decay}: give a decay between 0 and 1 (0.999, say), or none",
+        )
+        _require(self.patience is None or self.patience >= 1, f"--patience {self.patience}: give 1 or more, or none")
+
+
+@dataclasses.dataclass(frozen=True)
+class ComputeConfig(_Settings):
+    """How the arithmetic is done. None of it changes what is computed beyond rounding."""
+
+    mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
+    """auto: the launcher's, if that is fp16 or bf16.
+    Else fp16 on CUDA, bf16 on a CPU that has it in hardware, and no elsewhere."""
+    compile: bool = False
+    """Compile the network with torch.compile: slower to start, faster afterwards."""
+    channels_last: bool = True
+    """Memory layout that convolutions prefer on most hardware."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(_Settings):
+    """The run folder, and how the run is kept safe."""
+
+    seed: int = 0
+    """Seed of the initial weights, the order of the images and their augmentation."""
+    output_dir: str = "runs"
+    """The run folder is OUTPUT_DIR/NAME."""
+    name: str | None = None
+    """Name of the run; none: preset and time."""
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Go on with the run that is in the folder; start one if there is none."""
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Delete the run that is in the folder first."""
+    checkpoint_minutes: float = 10.0
+    """Time between checkpoints within an epoch; there is one at every epoch's end as well."""
+    keep_checkpoints: int = 2
+    """How many of the newest checkpoints are kept."""
+
+    def __post_init__(self) -> None:
+        _require(self.seed >= 0, f"--seed {self.seed}: give 0 or more")
+        _require(bool(self.output_dir), "--output-dir is empty: give a folder")
+        _require(
+            self.name is None or (self.name not in ("", ".", "..") and Path(self.name).name == self.name),
+            f"--name {self.name}: give the name of one folder, without slashes",
+        )
+        _require(
+            not (self.resume and self.overwrite), "--resume and --overwrite exclude each other: give one of them"
+        )
+        _require(self.checkpoint_minutes > 0, f"--checkpoint-minutes {self.checkpoint_minutes}: give more than 0")
+        _require(self.keep_checkpoints >= 1, f"--keep-checkpoints {self.keep_checkpoints}: give 1 or more")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrackingConfig(_Settings):
+    """Weights & Biases. The run folder holds everything in any case."""
+
+    wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """Weights & Biases. auto: online if logged in, else offline."""
+    wandb_project: str = "deeplense"
+    """Its project there."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.wandb_project), "--wandb-project is empty: give a name")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(_Settings):
+    """All settings of one training run."""
+
+    preset: Annotated[str, tyro.conf.Suppress] = "report"
+    """The preset that the settings started from."""
+    data: DataConfig = DataConfig()
+    split: SplitConfig = SplitConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    optimization: OptimizationConfig = OptimizationConfig()
+    compute: ComputeConfig = ComputeConfig()
+    run: RunConfig = RunConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    def __post_init__(self) -> None:
+        _require(
+            self.optimization.patience is None or self.split.val_fraction > 0,
+            f"--patience {self.optimization.patience} needs validation images: give --val-fraction above 0",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig(_Settings):
+    """Score a run, on its own split or on other images."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """The run folder."""
+    data: str | None = None
+    """Other images: class folders, a packed set, a simulated set, or a flat folder without labels. None: the run's."""
+    split: Literal["test", "val", "train", "all"] = "test"
+    """Part of the run's own images to score (not with --data, which is scored whole)."""
+    name: str | None = None
+    """Results go to RUN/evaluation/NAME; none: the split, or the name of --data."""
+    allow_overlap: tyro.conf.FlagCreatePairsOff[bool] = False
+    """With --data that holds images the run has learned from: score the rest, and say so."""
+    bad_images: Literal["error", "skip"] = "error"
+    """An image that cannot be read, or has pixels that are no numbers: stop, or leave it out."""
+    batch_size: int = 512
+    """Images at a time."""
+    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    """Arithmetic of the network."""
+
+    def __post_init__(self) -> None:
+        _require(self.batch_size >= 1, f"--batch-size {self.batch_size}: give 1 or more")
+        _require(self.data is None or bool(self.data), "--data is empty: give a folder or a packed set")
+        _require(
+            self.name is None or (self.name not in ("", ".", "..") and Path(self.name).name == self.name),
+            f"--name {self.name}: give the name of one folder, without slashes",
+        )

@@ -1,0 +1,1 @@
+"""Images in, device batches out. Nothing here knows of Accelerate."""
