@@ -1,0 +1,85 @@
+"""From stored pixels to what the network sees: one affine resample an image, on the device.
+
+Rotation, flips and the change of size are one map from the pixels of the result to places in the stored image, so
+an image is interpolated once and not three times. Angle and flips are drawn for each image, not for the batch.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+MEAN, STD = 0.5, 0.5
+"""The network sees (x - MEAN) / STD of pixels in [0, 1], as in the DeepLense common-task report."""
+
+
+def to_unit(stored: torch.Tensor, channels: int, normalize: str) -> torch.Tensor:
+    """Pixels of any stored kind to [0, 1], as uint8 where that loses nothing, else as float16.
+
+    Args:
+        stored: (B, C, H, W) uint8, uint16, float16 or float32.
+        channels: 1 or 3. Three become one by luminance (ITU-R BT.601), one becomes three by copying.
+        normalize: `range`, `minmax` or `auto`, as in `DataConfig`.
+
+    Returns:
+        (B, channels, H, W): uint8 that stands for value / 255, or float16 in [0, 1].
+    """
+    by_range = normalize == "range" or (normalize == "auto" and not stored.is_floating_point())
+    as_bytes = stored.dtype == torch.uint8 and by_range
+    if as_bytes and stored.shape[1] == channels:
+        return stored
+    pixels = stored.float()
+    if by_range and stored.dtype == torch.uint16:
+        pixels = pixels / 65535
+    if pixels.shape[1] > channels:
+        weights = torch.tensor([0.299, 0.587, 0.114], device=pixels.device)
+        pixels = (pixels * weights[:, None, None]).sum(1, keepdim=True)
+    if not by_range:
+        low, high = pixels.amin((1, 2, 3), keepdim=True), pixels.amax((1, 2, 3), keepdim=True)
+        pixels = (pixels - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)
+    pixels = pixels.expand(-1, channels, -1, -1)
+    return pixels.round().to(torch.uint8) if as_bytes else pixels.to(torch.float16)
+
+
+def affine(draws: torch.Tensor | None, batch: int, rotation: float, flips: bool, device: torch.device) -> torch.Tensor:
+    """The maps from result to source, in coordinates from -1 to 1 across the image.
+
+    Args:
+        draws: (B, 3) uniform on [0, 1), for angle, left-right and up-down; None: leave the images as they are.
+        batch: B.
+        rotation: largest angle either way, degrees.
+        flips: whether half of the images are mirrored, each way.
+
+    Returns:
+        (B, 2, 3) float32, as `torch.nn.functional.affine_grid` takes them. They have orthonormal rows.
+    """
+    if draws is None:
+        return torch.eye(2, 3, device=device).expand(batch, 2, 3)
+    angle = (2 * draws[:, 0] - 1) * (rotation * torch.pi / 180)
+    mirror = torch.where((draws[:, 1:] < 0.5) & flips, -1.0, 1.0)  # (B, 2)
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    rows = [cos * mirror[:, 0], -sin * mirror[:, 1], zero, sin * mirror[:, 0], cos * mirror[:, 1], zero]
+    return torch.stack(rows, 1).view(-1, 2, 3)
+
+
+def resample(pixels: torch.Tensor, maps: torch.Tensor, size: int) -> torch.Tensor:
+    """Interpolate each image once, at its own map, and normalise.
+
+    Where the result is smaller than the source, the source is sampled that many times finer and averaged:
+    bilinear interpolation alone would skip pixels, and with them most of the light that the noise is averaged over.
+    Outside the source it is dark, as with torchvision's transforms.
+
+    Args:
+        pixels: (B, C, H, W) uint8 or float16 from `to_unit`.
+        maps: (B, 2, 3) from `affine`.
+        size: pixels a side of the result.
+
+    Returns:
+        (B, C, size, size) float32, (x - MEAN) / STD.
+    """
+    scale = 1 / 255 if pixels.dtype == torch.uint8 else 1.0
+    finer = max(1, round(max(pixels.shape[2:]) / size))
+    grid = F.affine_grid(maps, [len(pixels), 1, size * finer, size * finer], align_corners=False)
+    fine = F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    images = F.avg_pool2d(fine, finer) if finer > 1 else fine  # (B, C, size, size)
+    return images * (scale / STD) - MEAN / STD

@@ -1,0 +1,151 @@
+"""Batches as functions of (seed, epoch, place), from pixels that live on the device.
+
+Global batch k of epoch e follows from (seed, e, k) alone, and each image's augmentation from (seed, e, its place in
+the epoch). Nothing has a state, so a run resumes in the middle of an epoch with two integers, and any number of
+processes sees the same augmented global batches: each takes its own rows of them.
+
+The batch contract: images (B, C, size, size) float32, normalised; labels (B,) int64; both on the device.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import psutil
+import torch
+
+from deeplense.config import AugmentConfig, DataConfig
+from deeplense.data.augment import affine, resample, to_unit
+from deeplense.data.imageset import ImageSet
+
+UPLOAD = 2048
+"""Images that are converted at a time on their way to the device."""
+
+
+class PixelStore:
+    """The pixels of a set in [0, 1], on the device or, where they do not fit, mapped on the host.
+
+    Both give the same pixels bit for bit: the conversion runs on the device either way.
+    """
+
+    def __init__(self, images: ImageSet, config: DataConfig, device: torch.device) -> None:
+        self.config = config
+        self.device = device
+        self.host = images.pixels  # (N, C, H, W), as stored
+        self.on_device: torch.Tensor | None = None  # (N, channels, H, W)
+        if self._placement() == "device":
+            self.on_device = torch.cat(
+                [self._convert(self.host[start : start + UPLOAD]) for start in range(0, len(images), UPLOAD)]
+            )
+
+    def batches(self, indices: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
+        """For each array of indices (B,), the pixels (B, channels, H, W) as `augment.to_unit` gives them."""
+        if self.on_device is not None:
+            for index in indices:
+                yield self.on_device[torch.from_numpy(index).to(self.device, non_blocking=True)]
+        else:
+            for stored in _ahead(self._read, indices):
+                yield self._to_unit(stored.to(self.device, non_blocking=True))
+
+    def _placement(self) -> str:
+        if self.config.placement != "auto":
+            return self.config.placement
+        count, _, height, width = self.host.shape
+        small = self.host.dtype == np.uint8 and self.config.normalize != "minmax"
+        needed = count * self.config.channels * height * width * (1 if small else 2)
+        cuda = self.device.type == "cuda"
+        free = torch.cuda.mem_get_info(self.device)[0] if cuda else psutil.virtual_memory().available
+        return "device" if needed < free / 2 else "host"
+
+    def _read(self, index: np.ndarray) -> torch.Tensor:
+        """Off the disk; pinned, so that the copy to a GPU runs beside the arithmetic."""
+        stored = torch.from_numpy(self.host[index])
+        return stored.pin_memory() if self.device.type == "cuda" else stored
+
+    def _convert(self, stored: np.ndarray) -> torch.Tensor:
+        return self._to_unit(torch.from_numpy(np.array(stored)).to(self.device))
+
+    def _to_unit(self, stored: torch.Tensor) -> torch.Tensor:
+        return to_unit(stored, self.config.channels, self.config.normalize)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainBatches:
+    """The training batches of one process."""
+
+    store: PixelStore
+    labels: np.ndarray
+    """(N,) int64, of the whole set."""
+    indices: np.ndarray
+    """(n,) int64: the training part of the set."""
+    augment: AugmentConfig
+    batch_size: int
+    """Images in a global batch."""
+    parts: int
+    """Parts of this process's share of a batch, for gradient accumulation."""
+    seed: int
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        assert self.batch_size % (self.world * self.parts) == 0
+
+    @property
+    def steps(self) -> int:
+        """Global batches in an epoch. The images that would not fill another one wait for the next epoch."""
+        return len(self.indices) // self.batch_size
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """This process's part of the batches `start`, `start + 1`, ... of an epoch: `parts` items for each."""
+        order, draws = epoch_plan(self.seed, epoch, len(self.indices))
+        index = self.indices[order]
+        places = [
+            slice(place, place + self._share) for step in range(start, self.steps) for place in self._places(step)
+        ]
+        pixels_of = self.store.batches(index[place] for place in places)
+        device = self.store.device
+        labels = torch.from_numpy(self.labels[index]).to(device)
+        draws_there = torch.from_numpy(draws).to(device)
+        for place, pixels in zip(places, pixels_of, strict=True):
+            maps = affine(draws_there[place], self._share, self.augment.rotation, self.augment.flips, device)
+            yield resample(pixels, maps, self.store.config.image_size), labels[place]
+
+    @property
+    def _share(self) -> int:
+        return self.batch_size // (self.world * self.parts)
+
+    def _places(self, step: int) -> range:
+        """Where the parts of this process begin within the epoch."""
+        first = step * self.batch_size + self.rank * self._share * self.parts
+        return range(first, first + self._share * self.parts, self._share)
+
+
+def epoch_plan(seed: int, epoch: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Order of the images (count,) int64, and three uniform draws (count, 3) float32 for each place in it."""
+    random = np.random.default_rng([seed, epoch])
+    return random.permutation(count), random.random((count, 3), dtype=np.float32)
+
+
+def plain_batches(store: PixelStore, indices: np.ndarray, batch_size: int) -> Iterator[torch.Tensor]:
+    """The images of `indices` in order, without augmentation: (b, C, size, size) normalised, b <= `batch_size`."""
+    chunks = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
+    for pixels in store.batches(chunks):
+        maps = affine(None, len(pixels), 0.0, False, store.device)
+        yield resample(pixels, maps, store.config.image_size)
+
+
+def _ahead(
+    read: Callable[[np.ndarray], torch.Tensor], indices: Iterable[np.ndarray], depth: int = 3
+) -> Iterator[torch.Tensor]:
+    """`map(read, indices)`, in a thread that is up to `depth` batches ahead."""
+    with ThreadPoolExecutor(1) as reader:
+        waiting = []
+        for index in indices:
+            waiting.append(reader.submit(read, index))
+            if len(waiting) > depth:
+                yield waiting.pop(0).result()
+        for last in waiting:
+            yield last.result()

@@ -1,0 +1,167 @@
+"""The three-way split: a property of each image's content, stratified by class.
+
+An image and its exact copies stay on one side, whatever the files are called and in whatever order they are
+listed. Published scores of these data sets were inflated by splits that were drawn anew, unseeded, by script.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from deeplense.config import SplitConfig
+from deeplense.data.imageset import ImageSet
+from deeplense.errors import InputError
+
+PARTS = ("train", "val", "test")
+COLUMNS = ("path", "class", "sha256", "split")
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Indices into an `ImageSet`, ascending, each (n,) int64."""
+
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+
+    def part(self, name: str) -> np.ndarray:
+        """The indices of `train`, `val`, `test`, or `all` of them."""
+        if name == "all":
+            return np.sort(np.concatenate([self.train, self.val, self.test]))
+        return {"train": self.train, "val": self.val, "test": self.test}[name]
+
+
+def split_images(images: ImageSet, config: SplitConfig) -> Split:
+    """Draw the split.
+
+    Within each class the images are ranked by a hash of (split seed, content); the first go to the test part,
+    the next to validation. Where the folders said what is for training, that is kept, and the test part comes out of
+    their validation images in the proportion of the two fractions.
+
+    Raises:
+        InputError: copies of one image with two labels, or a part that would have no image of some class.
+    """
+    assert images.labels is not None
+    _refuse_contradictions(images)
+    parts = np.full(len(images), "train", dtype="<U5")
+    copies = defaultdict(list)
+    for index, sha256 in enumerate(images.hashes):
+        copies[sha256].append(index)
+    given = _given_parts(images, copies)
+    by_class: dict[int, list[str]] = defaultdict(list)  # content hashes of each class
+    for sha256, indices in copies.items():
+        by_class[int(images.labels[indices[0]])].append(sha256)
+    for hashes in by_class.values():
+        hashes.sort(key=lambda sha256: hashlib.sha256(f"{config.split_seed} {sha256}".encode()).digest())
+        for part, some in _draw(hashes, copies, given, config).items():
+            for sha256 in some:
+                parts[copies[sha256]] = part
+    split = Split(*(np.flatnonzero(parts == part) for part in PARTS))
+    _refuse_empty_parts(images, split, config)
+    return split
+
+
+def write_split(file: Path, images: ImageSet, split: Split) -> None:
+    """Write `split.csv`: path,class,sha256,split."""
+    assert images.labels is not None
+    with file.open("w", newline="") as table:
+        writer = csv.writer(table)
+        writer.writerow(COLUMNS)
+        part_of = {int(index): part for part in PARTS for index in split.part(part)}
+        for index, path in enumerate(images.paths):
+            writer.writerow([path, images.classes[images.labels[index]], images.hashes[index], part_of[index]])
+
+
+def read_split(file: Path) -> list[dict[str, str]]:
+    """The rows of a `split.csv`. Raises `InputError` if it is missing or damaged."""
+    try:
+        with file.open(newline="") as table:
+            rows = list(csv.DictReader(table))
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{file} cannot be read ({error}): the run folder is damaged") from None
+    if not rows or set(rows[0]) != set(COLUMNS) or any(row["split"] not in PARTS for row in rows):
+        raise InputError(f"{file} is damaged: its columns are {','.join(COLUMNS)}")
+    return rows
+
+
+def _draw(
+    hashes: list[str], copies: dict[str, list[int]], given: dict[str, str], config: SplitConfig
+) -> dict[str, list[str]]:
+    """Content hashes of one class, ranked, into parts."""
+    if not given:
+        total = sum(len(copies[sha256]) for sha256 in hashes)
+        test, rest = _take(hashes, copies, round(config.test_fraction * total))
+        val, train = _take(rest, copies, round(config.val_fraction * total))
+        return {"train": train, "val": val, "test": test}
+    drawn = {part: [sha256 for sha256 in hashes if given[sha256] == part] for part in PARTS}
+    held_out = config.val_fraction + config.test_fraction
+    if not any(part == "test" for part in given.values()) and held_out:
+        count = sum(len(copies[sha256]) for sha256 in drawn["val"])
+        drawn["test"], drawn["val"] = _take(drawn["val"], copies, round(count * config.test_fraction / held_out))
+    return drawn
+
+
+def _take(ranked: list[str], copies: dict[str, list[int]], count: int) -> tuple[list[str], list[str]]:
+    """The first of `ranked` until they make `count` images, and the others."""
+    taken = 0
+    for place, sha256 in enumerate(ranked):
+        if taken >= count:
+            return ranked[:place], ranked[place:]
+        taken += len(copies[sha256])
+    return ranked, []
+
+
+def _given_parts(images: ImageSet, copies: dict[str, list[int]]) -> dict[str, str]:
+    """The part that the folders give each content; copies that they put on two sides go to the first of PARTS."""
+    if images.parts is None:
+        return {}
+    given, torn = {}, 0
+    for sha256, indices in copies.items():
+        said = {images.parts[index] for index in indices}
+        torn += len(said) > 1
+        given[sha256] = next(part for part in PARTS if part in said)
+    if torn:
+        print(
+            f"warning: {torn} images have exact copies in another of the folders train, val and test: "
+            "the copies were all put on one side, train before val before test",
+            file=sys.stderr,
+        )
+    return given
+
+
+def _refuse_contradictions(images: ImageSet) -> None:
+    """Copies of one image with two labels can neither be learned nor scored."""
+    assert images.labels is not None
+    first: dict[str, int] = {}
+    pairs = []
+    for index, sha256 in enumerate(images.hashes):
+        other = first.setdefault(sha256, index)
+        if images.labels[other] != images.labels[index]:
+            pairs.append(f"{images.paths[other]} = {images.paths[index]}")
+    if pairs:
+        more = f"; and {len(pairs) - 10} more" if len(pairs) > 10 else ""
+        raise InputError(
+            f"--data: {len(pairs)} images are exact copies with two labels: {'; '.join(pairs[:10])}{more}: "
+            "remove the wrong ones"
+        )
+
+
+def _refuse_empty_parts(images: ImageSet, split: Split, config: SplitConfig) -> None:
+    assert images.labels is not None
+    wanted = {"train": 1.0, "val": config.val_fraction, "test": config.test_fraction}
+    for part, fraction in wanted.items():
+        for label, name in enumerate(images.classes):
+            if fraction and not (images.labels[split.part(part)] == label).any():
+                have = int((images.labels == label).sum())
+                raise InputError(
+                    f"--data: the {have} images of class {name} are too few, none is left for the {part} part: "
+                    f"add images, or change --val-fraction {config.val_fraction} and "
+                    f"--test-fraction {config.test_fraction}"
+                )

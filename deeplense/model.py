@@ -1,0 +1,160 @@
+"""torchvision's ResNet-18 for lens images, and where its first weights come from.
+
+`python -m deeplense.model` fetches the ImageNet weights into the cache, for machines without network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import sys
+from pathlib import Path
+
+import torch
+import torchvision
+from safetensors.torch import load_file
+from torchvision.models import ResNet18_Weights
+
+from deeplense.config import ModelConfig
+from deeplense.errors import InputError, run_command
+
+State = dict[str, torch.Tensor]
+
+FETCH_SECONDS = 20
+"""How long a download may stay silent; a cluster node without network would otherwise hang here."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Initialization:
+    """Which weights a run really starts from."""
+
+    effective: str
+    """`imagenet`, `random`, or the file."""
+    state: State | None
+    """None: as the constructor drew them."""
+    warning: str | None = None
+    """Why it is not what was hoped for."""
+
+
+def build_model(classes: int, channels: int = 1) -> torchvision.models.ResNet:
+    """ResNet-18 with random weights from torch's generator.
+
+    Args:
+        classes: number of classes. Two need one logit, that of label 1; more need one each.
+        channels: 1 or 3.
+    """
+    model = torchvision.models.resnet18(num_classes=1 if classes == 2 else classes)
+    if channels != 3:
+        stem = model.conv1
+        model.conv1 = torch.nn.Conv2d(channels, 64, stem.kernel_size, stem.stride, stem.padding, bias=False)  # type: ignore[arg-type]
+        torch.nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
+    return model
+
+
+def find_initialization(config: ModelConfig) -> Initialization:
+    """Decide what a run starts from, and load it. To be called once, by one process.
+
+    Raises:
+        InputError: weights that were asked for by name cannot be had.
+    """
+    if config.init == "random":
+        return Initialization("random", None)
+    if config.init not in ("auto", "imagenet"):
+        return Initialization(config.init, _read_weights(Path(config.init)))
+    try:
+        return Initialization("imagenet", imagenet_state())
+    except OSError as error:  # no network, no such file, no room
+        why = str(error) or type(error).__name__
+    if config.init == "imagenet":
+        raise InputError(
+            f"--init imagenet: the weights are not in {_hub_folder()} and cannot be fetched ({why}): "
+            "run `python -m deeplense.model` where there is a network, or give --init random"
+        )
+    return Initialization(
+        "random",
+        None,
+        warning=f"NO IMAGENET WEIGHTS: starting from RANDOM ones, which need more epochs. They are not in "
+        f"{_hub_folder()} and cannot be fetched ({why}). Run `python -m deeplense.model` where there is a network, "
+        "or give --init random to say that this is meant.",
+    )
+
+
+def load_initial(model: torch.nn.Module, state: State) -> None:
+    """Load `state` into `model`, fitting what differs.
+
+    Kernels of a colour stem are summed over colour for one channel: grey light is equal in all three, so
+    the features stay what they were. A head for other classes stays as it was drawn.
+
+    Raises:
+        InputError: these are not the weights of a ResNet-18.
+    """
+    own = model.state_dict()
+    fitted = dict(state)
+    stem = fitted.get("conv1.weight")
+    if stem is not None and stem.ndim == 4 and stem.shape[1] != own["conv1.weight"].shape[1]:
+        fitted["conv1.weight"] = stem.sum(1, keepdim=True) if stem.shape[1] == 3 else stem.expand(-1, 3, -1, -1) / 3
+    if fitted.get("fc.weight", own["fc.weight"]).shape != own["fc.weight"].shape:
+        fitted["fc.weight"], fitted["fc.bias"] = own["fc.weight"], own["fc.bias"]
+    try:
+        model.load_state_dict(fitted)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1:2] or [str(error)]
+        raise InputError(f"--init: the weights are not those of a ResNet-18 ({first[0].strip()})") from None
+
+
+def imagenet_state() -> State:
+    """The ImageNet weights, from torch's cache or fetched into it. Raises `OSError` if neither can be."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(FETCH_SECONDS)
+    try:
+        weights = ResNet18_Weights.IMAGENET1K_V1
+        return dict(weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True))
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def loss_function(classes: int, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy in nats: binary for two classes (logits (B, 1)), softmax for more (logits (B, K))."""
+    if classes == 2:
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0].float(), labels.float())
+    return torch.nn.functional.cross_entropy(logits.float(), labels)
+
+
+def probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """Probability of each class (B, K) float64 from logits (B, 1) or (B, K)."""
+    logits = logits.double()
+    if logits.shape[1] == 1:
+        positive = logits.sigmoid()
+        return torch.cat([1 - positive, positive], 1)
+    return logits.softmax(1)
+
+
+def _hub_folder() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _read_weights(file: Path) -> State:
+    try:
+        if file.suffix == ".safetensors":
+            return dict(load_file(file))
+        state = torch.load(file, map_location="cpu", weights_only=True)  # no code of the file's author runs
+    except FileNotFoundError:
+        raise InputError(f"--init {file}: there is no such file; give auto, imagenet, random or a file") from None
+    except Exception as error:  # damaged files make both libraries raise anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"--init {file}: cannot be read as weights ({reason})") from None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise InputError(f"--init {file}: is not a table of weights: save `model.state_dict()`")
+    return state
+
+
+def _fetch() -> None:
+    try:
+        imagenet_state()
+    except OSError as error:
+        raise InputError(f"the ImageNet weights cannot be fetched ({error}): run this where there is a network") from None
+    print(f"the ImageNet weights are in {_hub_folder()}")
+
+
+if __name__ == "__main__":
+    run_command(_fetch)
