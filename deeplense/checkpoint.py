@@ -1,0 +1,181 @@
+"""Checkpoints: written aside and renamed, with checksums, and nothing in them is ever unpickled.
+
+    checkpoints/step_00001234/
+        model.safetensors      weights and batch-norm statistics
+        average.safetensors    their moving average, if there is one
+        optimizer.safetensors  its tensors, named `PARAMETER.NAME`
+        state.json             numbers: where the run is, the loss scale, the sums behind the next log line
+        manifest.json          format and SHA-256 of each file
+
+Batches and augmentation are functions of (seed, epoch, place), so no random state needs keeping, one process can write
+for all, and another number of processes can read it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as from_bytes
+from safetensors.torch import save as to_bytes
+
+from deeplense.errors import TrainingError
+
+FORMAT = 1
+
+State = dict[str, torch.Tensor]
+
+
+class Damaged(Exception):
+    """A checkpoint that cannot be used; the message says which file, and how it was noticed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """All that is needed to go on."""
+
+    model: State
+    optimizer: State
+    state: dict[str, Any]
+    average: State | None = None
+
+
+def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint, keep: int) -> Path:
+    """Write `folder/step_XXXXXXXX` and then delete all but the newest `keep`.
+
+    Raises:
+        TrainingError: it could not be written; those that were there still are.
+    """
+    files = {
+        "model.safetensors": to_bytes(_contiguous(checkpoint.model)),
+        "optimizer.safetensors": to_bytes(_contiguous(checkpoint.optimizer)),
+        "state.json": json.dumps(checkpoint.state, indent=2).encode(),
+    }
+    if checkpoint.average is not None:
+        files["average.safetensors"] = to_bytes(_contiguous(checkpoint.average))
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    files["manifest.json"] = json.dumps({"format": FORMAT, "sha256": sums}, indent=2).encode()
+    target = folder / f"step_{step:08d}"
+    try:
+        write_folder(target, files)
+    except OSError as error:
+        raise TrainingError(
+            f"the checkpoint {target} cannot be written ({error.strerror}): the ones before it are whole; "
+            "make room and go on with --resume"
+        ) from None
+    for old in _candidates(folder)[keep:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def load_newest(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that is whole, after a warning for each newer one that is not; None if there is none."""
+    for candidate in _candidates(folder):
+        try:
+            return read_checkpoint(candidate)
+        except Damaged as damage:
+            print(f"warning: checkpoint {candidate} is damaged ({damage}): using the one before", file=sys.stderr)
+    return None
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read and verify one checkpoint. Raises `Damaged`."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        if manifest["format"] != FORMAT:
+            raise Damaged(f"its format is {manifest['format']}, this program reads {FORMAT}")
+        files = {}
+        for name, expected in manifest["sha256"].items():
+            files[name] = (folder / name).read_bytes()
+            if hashlib.sha256(files[name]).hexdigest() != expected:
+                raise Damaged(f"{name} does not match its checksum")
+        average = files.get("average.safetensors")
+        return Checkpoint(
+            model=from_bytes(files["model.safetensors"]),
+            optimizer=from_bytes(files["optimizer.safetensors"]),
+            state=json.loads(files["state.json"]),
+            average=None if average is None else from_bytes(average),
+        )
+    except OSError as error:
+        raise Damaged(f"{Path(error.filename or folder).name}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Damaged(f"manifest.json cannot be understood: {type(error).__name__}") from None
+
+
+def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder so that at any moment, power cuts included, `target` or `target.replaced` is whole.
+
+    A folder that is there already is moved to `target.replaced` until its successor stands, and then deleted.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir()
+        for name, content in files.items():
+            with (aside / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        _sync(aside)
+        replaced = replaced_name(target)
+        if target.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            target.rename(replaced)
+        aside.rename(target)
+        _sync(target.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def replaced_name(target: Path) -> Path:
+    """Where `write_folder` keeps the folder that it replaces."""
+    return target.with_name(f"{target.name}.replaced")
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> State:
+    """The optimiser's tensors, flat: `PARAMETER.NAME`, by the parameter's number."""
+    table = optimizer.state_dict()["state"]
+    return {f"{index}.{name}": value for index, values in table.items() for name, value in values.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: State) -> None:
+    """Put back what `optimizer_tensors` took out; settings such as the learning rate are the configuration's."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _candidates(folder: Path) -> list[Path]:
+    """Checkpoint folders, the one to try first first. A replaced one counts less than its successor."""
+    found = []
+    for path in folder.glob("step_*"):
+        if match := re.fullmatch(r"step_(\d+)(\.replaced)?", path.name):
+            found.append((int(match[1]), match[2] is None, path))
+    return [path for _, _, path in sorted(found, reverse=True)]
+
+
+def _contiguous(state: State) -> State:
+    """On the host, in plain memory layout, none sharing memory: what safetensors takes."""
+    return {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+
+
+def _sync(folder: Path) -> None:
+    """Make renames within `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
