@@ -8,6 +8,4 @@ from deeplense.config import TrainConfig
 _MODULES = (report, quickstart, debug)
 
 PRESETS: dict[str, TrainConfig] = {module.CONFIG.preset: module.CONFIG for module in _MODULES}
-DESCRIPTIONS: dict[str, str] = {
-    module.CONFIG.preset: (module.__doc__ or "").splitlines()[0] for module in _MODULES
-}
+DESCRIPTIONS: dict[str, str] = {module.CONFIG.preset: (module.__doc__ or "").splitlines()[0] for module in _MODULES}

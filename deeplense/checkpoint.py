@@ -83,7 +83,10 @@ def load_newest(folder: Path) -> Checkpoint | None:
         try:
             return read_checkpoint(candidate)
         except Damaged as damage:
-            print(f"warning: checkpoint {candidate} is damaged ({damage}): using the one before", file=sys.stderr)
+            print(
+                f"warning: checkpoint {candidate} is damaged ({damage}): using the one before",
+                file=sys.stderr,
+            )
     return None
 
 
@@ -151,10 +154,15 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> State:
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: State) -> None:
     """Put back what `optimizer_tensors` took out; settings such as the learning rate are the configuration's."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
+        number, name = key.split(".", 1)
+        parameter = parameters[int(number)]
+        if value.shape == parameter.shape:
+            # In the parameter's memory layout: the fused optimisers walk both by address.
+            value = torch.empty_like(parameter).copy_(value)
+        state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -128,9 +128,7 @@ class OptimizationConfig(_Settings):
 
     def __post_init__(self) -> None:
         _require(0 < self.lr < float("inf"), f"--lr {self.lr}: give a learning rate above 0")
-        _require(
-            0 <= self.weight_decay < float("inf"), f"--weight-decay {self.weight_decay}: give 0 or more"
-        )
+        _require(0 <= self.weight_decay < float("inf"), f"--weight-decay {self.weight_decay}: give 0 or more")
         _require(self.epochs >= 1, f"--epochs {self.epochs}: give 1 or more")
         _require(
             0 <= self.warmup_epochs <= self.epochs,
@@ -154,7 +152,10 @@ class OptimizationConfig(_Settings):
             self.ema_decay is None or 0 < self.ema_decay < 1,
             f"--ema-decay {self.ema_decay}: give a decay between 0 and 1 (0.999, say), or none",
         )
-        _require(self.patience is None or self.patience >= 1, f"--patience {self.patience}: give 1 or more, or none")
+        _require(
+            self.patience is None or self.patience >= 1,
+            f"--patience {self.patience}: give 1 or more, or none",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,7 +198,8 @@ class RunConfig(_Settings):
             f"--name {self.name}: give the name of one folder, without slashes",
         )
         _require(
-            not (self.resume and self.overwrite), "--resume and --overwrite exclude each other: give one of them"
+            not (self.resume and self.overwrite),
+            "--resume and --overwrite exclude each other: give one of them",
         )
         _require(self.checkpoint_minutes > 0, f"--checkpoint-minutes {self.checkpoint_minutes}: give more than 0")
         _require(self.keep_checkpoints >= 1, f"--keep-checkpoints {self.keep_checkpoints}: give 1 or more")

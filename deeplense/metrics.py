@@ -140,7 +140,14 @@ def _ranking_scores(
     labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], complete: bool
 ) -> dict[str, Any]:
     """Scores that do not depend on a threshold; macro one-against-rest for more than two classes."""
-    names = ["roc_auc", "roc_auc_low", "roc_auc_high", "average_precision", "tpr_at_fpr_0.01", "tpr_at_fpr_0.1"]
+    names = [
+        "roc_auc",
+        "roc_auc_low",
+        "roc_auc_high",
+        "average_precision",
+        "tpr_at_fpr_0.01",
+        "tpr_at_fpr_0.1",
+    ]
     if not complete:
         return dict.fromkeys(names)
     per_class: dict[str, Any] = {}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import socket
 import sys
 from pathlib import Path
@@ -23,6 +24,9 @@ State = dict[str, torch.Tensor]
 FETCH_SECONDS = 20
 """How long a download may stay silent; a cluster node without network would otherwise hang here."""
 
+UNAVAILABLE = (OSError, EOFError, RuntimeError, pickle.UnpicklingError)
+"""No network, no room, a download that was cut off, a damaged file in the cache."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Initialization:
@@ -30,8 +34,6 @@ class Initialization:
 
     effective: str
     """`imagenet`, `random`, or the file."""
-    state: State | None
-    """None: as the constructor drew them."""
     warning: str | None = None
     """Why it is not what was hoped for."""
 
@@ -51,19 +53,21 @@ def build_model(classes: int, channels: int = 1) -> torchvision.models.ResNet:
     return model
 
 
-def find_initialization(config: ModelConfig) -> Initialization:
-    """Decide what a run starts from, and load it. To be called once, by one process.
+def initialize(model: torch.nn.Module, config: ModelConfig) -> Initialization:
+    """Decide what a run starts from, and load it into `model`. One process decides; DDP hands its weights on.
 
     Raises:
         InputError: weights that were asked for by name cannot be had.
     """
     if config.init == "random":
-        return Initialization("random", None)
+        return Initialization("random")
     if config.init not in ("auto", "imagenet"):
-        return Initialization(config.init, _read_weights(Path(config.init)))
+        load_initial(model, _read_weights(Path(config.init)))
+        return Initialization(config.init)
     try:
-        return Initialization("imagenet", imagenet_state())
-    except OSError as error:  # no network, no such file, no room
+        load_initial(model, imagenet_state())
+        return Initialization("imagenet")
+    except UNAVAILABLE as error:
         why = str(error) or type(error).__name__
     if config.init == "imagenet":
         raise InputError(
@@ -72,7 +76,6 @@ def find_initialization(config: ModelConfig) -> Initialization:
         )
     return Initialization(
         "random",
-        None,
         warning=f"NO IMAGENET WEIGHTS: starting from RANDOM ones, which need more epochs. They are not in "
         f"{_hub_folder()} and cannot be fetched ({why}). Run `python -m deeplense.model` where there is a network, "
         "or give --init random to say that this is meant.",
@@ -103,7 +106,7 @@ def load_initial(model: torch.nn.Module, state: State) -> None:
 
 
 def imagenet_state() -> State:
-    """The ImageNet weights, from torch's cache or fetched into it. Raises `OSError` if neither can be."""
+    """The ImageNet weights, from torch's cache or fetched into it. Raises one of `UNAVAILABLE` if neither can be."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(FETCH_SECONDS)
     try:
@@ -151,8 +154,10 @@ def _read_weights(file: Path) -> State:
 def _fetch() -> None:
     try:
         imagenet_state()
-    except OSError as error:
-        raise InputError(f"the ImageNet weights cannot be fetched ({error}): run this where there is a network") from None
+    except UNAVAILABLE as error:
+        raise InputError(
+            f"the ImageNet weights cannot be fetched ({error}): run this where there is a network"
+        ) from None
     print(f"the ImageNet weights are in {_hub_folder()}")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import hashlib
-import json
 import multiprocessing
 import os
 import shutil
@@ -138,7 +137,12 @@ def _decode_into(kept: Path, folder: Path, listed: list[Listed], bad_images: str
         images, skipped = _pack(aside, folder, listed)
         if bad_images == "error":
             _complain(folder, skipped, len(listed), bad_images)
-        about = {"name": folder.name, "version": CACHE_VERSION, "made_of": str(folder.resolve()), "skipped": skipped}
+        about = {
+            "name": folder.name,
+            "version": CACHE_VERSION,
+            "made_of": str(folder.resolve()),
+            "skipped": skipped,
+        }
         write_packed(aside, images, about)
         if not is_packed(kept):  # another process may have been faster
             aside.rename(kept)

@@ -1,8 +1,8 @@
 """Packed sets: one array of images with a table beside it. What the simulator writes, and the cache of folders.
 
-    dataset.json   name, version, classes, and what made it
-    images.npy     (N, H, W) or (N, C, H, W), uint8, uint16, float16 or float32, memory-mapped
-    catalog.csv    index,class, and further columns (`path`, `part` and `sha256` are used where they stand)
+dataset.json   name, version, classes, and what made it
+images.npy     (N, H, W) or (N, C, H, W), uint8, uint16, float16 or float32, memory-mapped
+catalog.csv    index,class, and further columns (`path`, `part` and `sha256` are used where they stand)
 """
 
 from __future__ import annotations

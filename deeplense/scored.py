@@ -1,0 +1,78 @@
+"""Which images an evaluation may score: never those that the run has learned from."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from deeplense.config import EvaluateConfig, TrainConfig
+from deeplense.data.images import load_images
+from deeplense.data.imageset import ImageSet
+from deeplense.data.split import read_split
+from deeplense.errors import InputError
+from deeplense.evaluation import ModelCard
+
+
+def own_images(run: Path, trained: TrainConfig, config: EvaluateConfig) -> tuple[ImageSet, np.ndarray]:
+    """A part of the images of `run`, by the split that it wrote down: the set, and indices into it.
+
+    Raises:
+        InputError: the images are not those of the run any more, or the part is empty.
+    """
+    images = load_images(trained.data.data, trained.data.bad_images)
+    part_of = {row["sha256"]: row["split"] for row in read_split(run / "split.csv")}
+    if set(images.hashes) != set(part_of):
+        changed = len(set(images.hashes) ^ set(part_of))
+        raise InputError(
+            f"{trained.data.data}: {changed} images are not those that {run} was made with: restore them, or score "
+            f"them as other images with --data {trained.data.data}"
+        )
+    if config.split == "all":
+        print(
+            "note: --split all includes images that the run has learned from: no honest score",
+            file=sys.stderr,
+        )
+        return images, np.arange(len(images))
+    if config.split == "train":
+        print("note: --split train is what the run has learned from: no honest score", file=sys.stderr)
+    indices = np.array([i for i, sha256 in enumerate(images.hashes) if part_of[sha256] == config.split], dtype=np.int64)
+    if not len(indices):
+        raise InputError(f"--split {config.split}: {run} has no images in that part")
+    return images, indices
+
+
+def other_images(run: Path, card: ModelCard, config: EvaluateConfig) -> tuple[ImageSet, np.ndarray, int]:
+    """The images at `--data`, with labels as the run numbers them; which of them to score; how many were left out.
+
+    Raises:
+        InputError: classes that the run does not know, or images that it has learned from.
+    """
+    assert config.data is not None
+    images = load_images(config.data, config.bad_images, labelled=False)
+    unknown = [name for name in images.classes if name not in card.classes]
+    if unknown:
+        raise InputError(
+            f"--data {config.data}: class {unknown[0]} is not one that {run} knows ({', '.join(card.classes)}): "
+            "rename or remove the folder"
+        )
+    if images.labels is not None:
+        number = np.array([card.classes.index(name) for name in images.classes])
+        images = dataclasses.replace(images, labels=number[images.labels], classes=card.classes)
+    learned = {row["sha256"] for row in read_split(run / "split.csv") if row["split"] != "test"}
+    seen = np.array([sha256 in learned for sha256 in images.hashes])
+    if seen.any() and not config.allow_overlap:
+        raise InputError(
+            f"--data {config.data}: {seen.sum()} of {len(seen)} images are ones that {run} was trained on or chosen by: "
+            "leave them out with --allow-overlap, or score the run's own test part without --data"
+        )
+    if seen.all():
+        raise InputError(f"--data {config.data}: all {len(seen)} images are ones that {run} has learned from")
+    if seen.any():
+        print(
+            f"note: left out {seen.sum()} of {len(seen)} images that the run has learned from",
+            file=sys.stderr,
+        )
+    return images, np.flatnonzero(~seen), int(seen.sum())

@@ -1,0 +1,186 @@
+"""What a training process is before it trains: its place among others, its device, its precision."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list
+
+from deeplense.compiling import why_not
+from deeplense.config import TrainConfig
+from deeplense.data.batches import PixelStore, TrainBatches
+from deeplense.data.images import load_images
+from deeplense.data.imageset import ImageSet
+from deeplense.data.split import PARTS, Split
+from deeplense.errors import InputError, is_first_process
+from deeplense.model import Initialization
+from deeplense.precision import effective_precision
+
+T = TypeVar("T")
+
+
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """Join the other processes, in the precision that is really had.
+
+    Raises:
+        InputError: the processes do not divide the batch, or the device lacks the precision.
+    """
+    state = PartialState()
+    optimization = config.optimization
+    if optimization.batch_size % (state.num_processes * optimization.grad_accum):
+        raise InputError(
+            f"--batch-size {optimization.batch_size} is the global batch, and {state.num_processes} processes with "
+            f"--grad-accum {optimization.grad_accum} do not divide it: give a multiple of "
+            f"{state.num_processes * optimization.grad_accum}"
+        )
+    if state.device.type == "cpu":
+        _use_cores(state)
+    precision = effective_precision(config.compute.mixed_precision, state.device)
+    torch.backends.cudnn.benchmark = True  # shapes never change
+    torch.manual_seed(config.run.seed)  # the first weights; all else has seeds of its own
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    return Accelerator(mixed_precision=precision, log_with=None if config.tracking.wandb == "disabled" else "wandb")
+
+
+def _use_cores(state: PartialState) -> None:
+    """Share the cores out. `accelerate launch` and `torchrun` leave each process one thread unless told otherwise."""
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
+    if launched and torch.get_num_threads() == 1:
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", state.num_processes))
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // here))
+
+
+def on_first(accelerator: Accelerator, act: Callable[[], T]) -> T:
+    """Do something on the first process, and give its result, or its error, to all."""
+    outcome: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            outcome[0] = act()
+        except Exception as error:
+            outcome[1] = error
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
+
+
+def load_on_all(accelerator: Accelerator, config: TrainConfig) -> ImageSet:
+    """The images, decoded by one process of each machine and mapped by all."""
+    with accelerator.local_main_process_first():
+        return load_images(config.data.data, config.data.bad_images)
+
+
+def make_batches(
+    accelerator: Accelerator, config: TrainConfig, images: ImageSet, split: Split
+) -> tuple[PixelStore, TrainBatches]:
+    """The pixels on the device, and this process's share of the training batches.
+
+    Raises:
+        InputError: there are fewer training images than a batch has.
+    """
+    assert images.labels is not None
+    batch_size = config.optimization.batch_size
+    if len(split.train) < batch_size:
+        raise InputError(f"--batch-size {batch_size} is more than the {len(split.train)} training images: lower it")
+    store = PixelStore(images, config.data, accelerator.device)
+    batches = TrainBatches(
+        store=store,
+        labels=images.labels,
+        indices=split.train,
+        augment=config.augment,
+        batch_size=batch_size,
+        parts=config.optimization.grad_accum,
+        seed=config.run.seed,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+    )
+    return store, batches
+
+
+def prepare_network(model: torch.nn.Module, config: TrainConfig, device: torch.device) -> bool:
+    """Put the network on the device, in the memory layout asked for; compiled, and True, if asked for and possible."""
+    layout = torch.channels_last if config.compute.channels_last else torch.contiguous_format
+    model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    if not config.compute.compile:
+        return False
+    reason = why_not(device.type)
+    if reason is None:
+        model.compile()  # in place, and before DDP wraps it: the names of the weights stay clean
+    elif is_first_process():
+        print(f"warning: --compile has no effect, training runs eagerly: {reason}", file=sys.stderr)
+    return reason is None
+
+
+def facts_of(
+    accelerator: Accelerator,
+    images: ImageSet,
+    store: PixelStore,
+    initialization: Initialization,
+    compiled: bool,
+) -> dict[str, Any]:
+    """What a run turned out to be, beside what was asked for; goes into the record and to W&B."""
+    device = accelerator.device
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}",
+        "threads": torch.get_num_threads(),
+        "world_size": accelerator.num_processes,
+        "effective_precision": accelerator.mixed_precision,
+        "effective_initialization": initialization.effective,
+        "initialization_warning": initialization.warning,
+        "effective_compile": compiled,
+        "effective_placement": "host" if store.on_device is None else "device",
+        "data_sha256": images.fingerprint(),
+    }
+
+
+def announce(
+    config: TrainConfig,
+    images: ImageSet,
+    split: Split,
+    batches: TrainBatches,
+    model: torch.nn.Module,
+    facts: dict[str, Any],
+    folder: Path,
+    tracked: str,
+) -> None:
+    """Print what was derived, for a look before the hours go by."""
+    assert images.labels is not None
+    counts = {
+        part: ", ".join(
+            f"{int((images.labels[split.part(part)] == label).sum())} {name}"
+            for label, name in enumerate(images.classes)
+        )
+        for part in PARTS
+    }
+    _, channels, height, width = images.pixels.shape
+    optimization = config.optimization
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    share = optimization.batch_size // facts["world_size"]
+    lines = {
+        "images": f"{len(images)} of {height} x {width} px, {channels} channel(s), from {config.data.data}",
+        **{f"  {part}": counts[part] for part in PARTS},
+        "batch": f"{optimization.batch_size} = {facts['world_size']} process(es) x {optimization.grad_accum} part(s) x "
+        f"{share // optimization.grad_accum}",
+        "steps": f"{batches.steps} an epoch, {batches.steps * optimization.epochs} in {optimization.epochs} epochs",
+        "network": f"ResNet-18, {parameters:,} parameters, from {facts['effective_initialization']} weights",
+        "device": f"{facts['device']}, precision {facts['effective_precision']}, pixels on the "
+        f"{facts['effective_placement']}{', compiled' if facts['effective_compile'] else ''}",
+        "run folder": str(folder),
+        "W&B": tracked,
+    }
+    print("\n".join(f"{name:<11}{value}" for name, value in lines.items()), flush=True)
+    if facts["initialization_warning"]:
+        warn(facts["initialization_warning"])
+
+
+def warn(message: str) -> None:
+    """A warning that cannot be missed."""
+    bar = "!" * 100
+    print(f"\n{bar}\n{message}\n{bar}\n", file=sys.stderr, flush=True)

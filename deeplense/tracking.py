@@ -1,0 +1,156 @@
+"""Where numbers go: `metrics.jsonl` in the run folder, and Weights & Biases beside it.
+
+Both act on the first process only. Everything that W&B gets is in the run folder too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+from sklearn.metrics import roc_curve
+
+from deeplense.cli import flat
+from deeplense.config import TrainConfig
+
+
+class MetricsLog:
+    """`metrics.jsonl`: one object a line. A resumed run cuts off what came after its checkpoint."""
+
+    def __init__(self, file: Path, length: int = 0) -> None:
+        """Open `file` for writing after its first `length` bytes."""
+        self.file = file.open("ab")
+        self.file.truncate(length)
+
+    def write(self, values: dict[str, Any]) -> None:
+        self.file.write(json.dumps(values).encode() + b"\n")
+        self.file.flush()
+
+    def length(self) -> int:
+        """Bytes so far, all of them safely on disk."""
+        os.fsync(self.file.fileno())
+        return os.fstat(self.file.fileno()).st_size
+
+
+class Tracker:
+    """One W&B run for a run folder, over any number of restarts; a silent stand-in where W&B is off."""
+
+    def __init__(self, accelerator: Accelerator, config: TrainConfig, folder: Path, facts: dict[str, Any]) -> None:
+        self.accelerator = accelerator
+        self.run: Any = None
+        if not accelerator.log_with or not accelerator.is_main_process:
+            return
+        import wandb
+
+        mode = wandb_mode(config.tracking.wandb)
+        options = {
+            "id": _run_id(folder),
+            "name": config.run.name,
+            "dir": str(folder),
+            "resume": "allow",
+            "mode": mode,
+            "settings": wandb.Settings(silent=True, console="off"),
+        }
+        settings = {**flat(config), **facts}
+        try:
+            accelerator.init_trackers(config.tracking.wandb_project, settings, {"wandb": options})
+        except wandb.errors.CommError as error:  # logged in, but no network: cluster nodes
+            print(f"warning: W&B cannot be reached ({error}): tracking offline", file=sys.stderr)
+            accelerator.init_trackers(
+                config.tracking.wandb_project, settings, {"wandb": {**options, "mode": "offline"}}
+            )
+        self.run = accelerator.get_tracker("wandb", unwrap=True)
+        self.run.define_metric("global_step")
+        self.run.define_metric("*", step_metric="global_step")
+
+    def log(self, values: dict[str, Any], step: int) -> None:
+        """Numbers, or W&B's own objects, at a step of the run.
+
+        W&B's own step only ever grows, and after a restart would drop what is below it; `global_step` is ours.
+        """
+        if self.run is not None:
+            self.accelerator.log({**values, "global_step": step})
+
+    def log_figures(self, files: Sequence[Path], step: int) -> None:
+        if self.run is not None:
+            import wandb
+
+            self.log({f"figures/{file.stem}": wandb.Image(str(file)) for file in files}, step)
+
+    def log_scores(
+        self, part: str, scores: dict[str, Any], labels: np.ndarray, probabilities: np.ndarray, step: int
+    ) -> None:
+        """The scores of a part, its ROC curves and its confusion matrix."""
+        if self.run is None:
+            return
+        import wandb
+
+        classes = scores["classes"]
+        numbers = {f"{part}/{name}": value for name, value in scores.items() if isinstance(value, (int, float))}
+        curves = {}
+        for label in range(len(classes)) if len(classes) > 2 else [1]:
+            false, true, _ = roc_curve(labels == label, probabilities[:, label])
+            curves[classes[label]] = (false.tolist(), true.tolist())
+        # Our own points: wandb.plot.roc_curve needs pandas, and thins them out at random.
+        roc = wandb.plot.line_series(
+            xs=[false for false, _ in curves.values()],
+            ys=[true for _, true in curves.values()],
+            keys=list(curves),
+            title=f"ROC ({part})",
+            xname="false-positive rate",
+        )
+        confusion = wandb.plot.confusion_matrix(
+            y_true=labels.tolist(),
+            probs=probabilities.tolist(),
+            class_names=classes,
+            title=f"Confusion ({part})",
+        )
+        self.log({**numbers, f"{part}/roc": roc, f"{part}/confusion": confusion}, step)
+        self.run.summary.update(numbers)
+
+    def log_weights(self, folder: Path) -> None:
+        """The best weights, with what is needed to use them, as an artifact."""
+        if self.run is not None:
+            import wandb
+
+            artifact = wandb.Artifact(f"{self.run.id}-best", type="model")
+            for file in sorted(folder.iterdir()):
+                artifact.add_file(str(file))
+            self.run.log_artifact(artifact)
+
+    def where(self) -> str:
+        """For the user: where to look."""
+        if self.run is None:
+            return "off"
+        if self.run.settings._offline:
+            return f"offline (`wandb sync {Path(self.run.dir).parent}` uploads it)"
+        return str(self.run.url)
+
+    def finish(self) -> None:
+        self.accelerator.end_training()
+
+
+def wandb_mode(asked: str) -> str:
+    """`online`, `offline` or `disabled`. Asks nobody: not the user, not the network."""
+    if asked != "auto":
+        return asked
+    if os.environ.get("WANDB_MODE"):
+        return os.environ["WANDB_MODE"]
+    import wandb
+
+    return "online" if wandb.login(prompt=False, verify=False) else "offline"
+
+
+def _run_id(folder: Path) -> str:
+    """The id under which W&B knows this run folder, made once."""
+    file = folder / "wandb_id"
+    if not file.exists():
+        file.write_text(secrets.token_hex(4))
+    return file.read_text()
