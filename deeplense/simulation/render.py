@@ -1,0 +1,121 @@
+"""From parameters to noise-free images: rays from the pixels' centres through the lens to the source."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch
+from caustics.lenses.func import (
+    reduced_deflection_angle_external_shear,
+    reduced_deflection_angle_sie,
+    reduced_deflection_angle_sis,
+)
+from caustics.light.func import brightness_sersic, k_lenstronomy
+from torch import Tensor
+
+from deeplense.compiling import compiled
+from deeplense.simulation.draw import Draws
+from deeplense.simulation.sets import Camera
+
+MASSES_AT_ONCE = 25
+"""Point masses that one compiled loop sums: unrolled, a hundred would take minutes to compile."""
+
+_SOFTENING = 1e-14
+"""Square arcsec: keeps a pixel that a point mass falls on finite. 1e-7 arcsec is the last digit of a coordinate."""
+
+Columns = tuple[Tensor, ...]
+
+
+def render(draws: Draws, camera: Camera) -> Tensor:
+    """The surface brightness of each image at its pixels' centres, (B, H, W) float32, before any telescope.
+
+    The x axis runs along the rows of an image, the y axis along its columns, from the lens at the centre. Sources:
+    isothermal ellipsoid, Keeton (2002) eq. 34; sphere, point mass and shear, Meneghetti's lecture notes eq. 3.46, 3.1
+    and 3.80.
+    """
+    side = camera.pixels
+    x, y = pixel_grid(camera, draws.number.device)  # (H * W,)
+    sum_points, trace = _kernels(draws.number.device.type)
+    rays = (
+        x.expand(len(draws.number), -1),
+        y.expand(len(draws.number), -1),
+    )  # (B, H * W) less their deflection
+    for first in range(0, draws.x.shape[1], MASSES_AT_ONCE):
+        rays = sum_points(x, y, *rays, *_block(draws, first))
+    column = {name: value[:, None] for name, value in draws.scalars.items()}  # (B, 1)
+    lens = tuple(column[name] for name in ("einstein_radius", "shear", "shear_angle"))
+    ellipse = (column["axis_ratio"], column["angle"]) if "axis_ratio" in column else None
+    light = _profile(column, "light") if "light_radius" in column else None
+    return trace(x, y, *rays, lens, ellipse, _profile(column, "source"), light).view(-1, side, side)
+
+
+def pixel_grid(camera: Camera, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Coordinates of the pixels' centres in arcsec, (H * W,) each, row by row."""
+    axis = (torch.arange(camera.pixels, device=device) - 0.5 * (camera.pixels - 1)) * camera.pixel_scale
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    return x.flatten(), y.flatten()
+
+
+@functools.cache
+def _kernels(kind: str) -> tuple[Callable[..., tuple[Tensor, Tensor]], Callable[..., Tensor]]:
+    return compiled(_sum_points, kind), compiled(_trace, kind)
+
+
+def _block(draws: Draws, first: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Place and squared Einstein radius of `MASSES_AT_ONCE` point masses, (B, MASSES_AT_ONCE), filled up with none."""
+    last = first + MASSES_AT_ONCE
+    block = draws.x[:, first:last], draws.y[:, first:last], draws.radius[:, first:last] ** 2
+    missing = MASSES_AT_ONCE - block[0].shape[1]
+    x, y, square = (torch.nn.functional.pad(part, (0, missing)).contiguous() for part in block)
+    return x, y, square
+
+
+def _sum_points(
+    x: Tensor, y: Tensor, ray_x: Tensor, ray_y: Tensor, mass_x: Tensor, mass_y: Tensor, square: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Take the deflection by point masses off the rays.
+
+    This sum is what a simulation costs. Compiled, the loop is one pass over the pixels; caustics' function for a point
+    mass has a root in it that cancels.
+    """
+    for k in range(MASSES_AT_ONCE):
+        dx, dy = x - mass_x[:, k : k + 1], y - mass_y[:, k : k + 1]
+        strength = square[:, k : k + 1] / (dx * dx + dy * dy + _SOFTENING)
+        ray_x, ray_y = ray_x - strength * dx, ray_y - strength * dy
+    return ray_x, ray_y
+
+
+def _trace(
+    x: Tensor,
+    y: Tensor,
+    ray_x: Tensor,
+    ray_y: Tensor,
+    lens: Columns,
+    ellipse: Columns | None,
+    source: Columns,
+    light: Columns | None,
+) -> Tensor:
+    """Deflect by the smooth lens, (B, H * W), and look up the light of the source there, and of the lens here."""
+    einstein_radius, shear, shear_angle = lens
+    if ellipse is None:
+        # Not an ellipse of axis ratio 1: that one's atanh loses four digits in float32.
+        halo_x, halo_y = reduced_deflection_angle_sis(0.0, 0.0, einstein_radius, x, y)
+    else:
+        halo_x, halo_y = reduced_deflection_angle_sie(0.0, 0.0, *ellipse, einstein_radius, x, y)
+    gamma_1, gamma_2 = shear * (2.0 * shear_angle).cos(), shear * (2.0 * shear_angle).sin()
+    shear_x, shear_y = reduced_deflection_angle_external_shear(0.0, 0.0, gamma_1, gamma_2, x, y)
+    brightness = _sersic(ray_x - halo_x - shear_x, ray_y - halo_y - shear_y, source)
+    return brightness if light is None else brightness + _sersic(x, y, light)
+
+
+def _sersic(x: Tensor, y: Tensor, profile: Columns) -> Tensor:
+    amplitude, radius, index, axis_ratio, angle, x0, y0 = profile
+    # caustics measures the radius along the major axis, the sets (with lenstronomy) as the geometric mean.
+    major = radius / axis_ratio.sqrt()
+    return brightness_sersic(x0, y0, axis_ratio, angle, index, major, amplitude, x, y, k_lenstronomy(index))
+
+
+def _profile(column: dict[str, Tensor], name: str) -> Columns:
+    parts = ("amplitude", "radius", "index", "axis_ratio", "angle", "x", "y")
+    return tuple(column[f"{name}_{part}"] for part in parts)

@@ -1,0 +1,135 @@
+"""Write a simulated set with its truth to disk, a block at a time, so that it can be interrupted and gone on with.
+
+The set is described in `dataset.json` (`simulation.json` beside class folders, which readers of packed sets would
+take for one of theirs); the other files are the subject of `files`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import importlib.metadata
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+import deeplense
+from deeplense.errors import InputError
+from deeplense.simulation.draw import drawn_columns
+from deeplense.simulation.files import Format, SetFiles, finished_images
+from deeplense.simulation.sets import Classes, LensSet, find_classes, find_set
+from deeplense.simulation.simulator import Simulator
+
+BLOCK = 256
+"""Images between two points where an interrupted run goes on: 25 MB of memory at 150 pixels."""
+
+_ABOUT: dict[Format, str] = {"packed": "dataset.json", "folders": "simulation.json"}
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def simulate_set(
+    name: str,
+    directory: Path | str,
+    count: int,
+    classes: Sequence[str] = ("no_sub", "cdm"),
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    form: Format = "packed",
+    progress: bool = True,
+) -> None:
+    """See to it that `directory` holds images 0 to `count` of a set; those that are there are not made again.
+
+    Classes take turns, so that the first n images do not depend on `count`: image n has label n mod C and is number
+    n div C of its class.
+
+    Raises:
+        InputError: an unknown set or class, a count below 1, a folder that holds something else, or a full disk.
+    """
+    lens_set, found = find_set(name), find_classes(classes)
+    if count < 1:
+        raise InputError(f"--count {count}: give the number of images, 1 or more")
+    directory = Path(directory)
+    about = describe(lens_set, found, seed, form)
+    try:
+        _claim(directory, about, count, form)
+        files = SetFiles(directory, form, found, drawn_columns(lens_set, found.kinds), lens_set.camera.pixels)
+        _fill(files, Simulator(lens_set, found, seed, device), count, progress)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise InputError(f"--out {directory}: cannot be written ({error.strerror})") from None
+        raise InputError(
+            f"--out {directory}: the disk is full; {finished_images(directory)} of {count} images are there "
+            "and can be used: make room and give the same command again to go on"
+        ) from None
+
+
+def describe(lens_set: LensSet, classes: Classes, seed: int, form: Format = "packed") -> dict[str, Any]:
+    """What is written about a set. All but `made_by` and `count` say which set it is."""
+    return {
+        "name": lens_set.name,
+        "version": lens_set.version,
+        "seed": seed,
+        "classes": list(classes.names),
+        "pixel_scale": lens_set.camera.pixel_scale,
+        "unit": "counts, not scaled",
+        "format": form,
+        "parameters": dataclasses.asdict(lens_set),
+        "made_by": {
+            "deeplense": deeplense.__version__,
+            "torch": torch.__version__,
+            "caustics": importlib.metadata.version("caustics"),
+        },
+    }
+
+
+def _claim(directory: Path, about: dict[str, Any], count: int, form: Format) -> None:
+    """Make the folder this set's, or see that it is; note how many images it is to hold."""
+    file = directory / _ABOUT[form]
+    directory.mkdir(parents=True, exist_ok=True)
+    if file.exists():
+        there = _read(file)
+        differing = [key for key in about if key != "made_by" and there.get(key) != json.loads(json.dumps(about))[key]]
+        if differing:
+            raise InputError(
+                f"--out {directory}: holds another set ({', '.join(differing)} differ): "
+                "give another folder, or remove this one"
+            )
+        if there["count"] >= count:
+            return
+    elif any(directory.iterdir()):
+        raise InputError(f"--out {directory}: holds other files: give an empty folder or a new one")
+    # In full before it has its name: an interruption leaves the old one or none.
+    draft = file.with_name(f".{file.name}")
+    draft.write_text(json.dumps({**about, "count": count}, indent=2) + "\n")
+    draft.replace(file)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(file.read_text())
+        if isinstance(about, dict) and isinstance(about.get("count"), int):
+            return about
+    except ValueError:
+        pass
+    raise InputError(f"{file}: is no simulated set's description: give another folder, or remove this one")
+
+
+def _fill(files: SetFiles, simulator: Simulator, count: int, progress: bool) -> None:
+    """Make the images that are missing, a block at a time."""
+    ways = len(simulator.classes.names)
+    with tqdm(
+        desc=simulator.lens_set.name,
+        total=count,
+        initial=files.finished,
+        unit="image",
+        disable=None if progress else True,
+    ) as bar:
+        while files.finished < count:
+            index = torch.arange(files.finished, min(files.finished + BLOCK, count), device=simulator.device)
+            counts, draws = simulator.make(index // ways, index % ways)
+            files.append(counts, draws)
+            bar.update(len(index))

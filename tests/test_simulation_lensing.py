@@ -1,0 +1,105 @@
+"""Rendering against lenstronomy and textbook values: same parameters, same images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from astropy.cosmology import FlatLambdaCDM
+from lenstronomy.Data.imaging_data import ImageData
+from lenstronomy.Data.psf import PSF
+from lenstronomy.ImSim.image_model import ImageModel
+from lenstronomy.LensModel.lens_model import LensModel
+from lenstronomy.LightModel.light_model import LightModel
+from lenstronomy.Util import param_util
+
+from deeplense.simulation.camera import airy_kernel, blur
+from deeplense.simulation.cosmology import Cosmology
+from deeplense.simulation.draw import Draws
+from deeplense.simulation.sets import KINDS, SETS, Camera, Gaussian, find_classes
+from deeplense.simulation.simulator import Simulator
+
+
+def reference_image(draws: Draws, image: int, camera: Camera, psf: bool) -> np.ndarray:
+    """Image `image` of `draws` as lenstronomy makes it, in flux a pixel."""
+    own = {name: float(values[image]) for name, values in draws.scalars.items()}
+    e1, e2 = param_util.phi_q2_ellipticity(own.get("angle", 0.0), own.get("axis_ratio", 1.0))
+    gamma1, gamma2 = param_util.shear_polar2cartesian(own["shear_angle"], own["shear"])
+    lenses = [
+        ("SIE", {"theta_E": own["einstein_radius"], "e1": e1, "e2": e2, "center_x": 0, "center_y": 0}),
+        ("SHEAR", {"gamma1": gamma1, "gamma2": gamma2}),
+    ]
+    for x, y, radius in zip(draws.x[image], draws.y[image], draws.radius[image], strict=True):
+        if radius > 0:
+            own_mass = {"theta_E": float(radius), "center_x": float(x), "center_y": float(y)}
+            lenses.append(("POINT_MASS", own_mass))
+    size, scale = camera.pixels, camera.pixel_scale
+    corner = -0.5 * (size - 1) * scale
+    data = ImageData(
+        image_data=np.zeros((size, size)),
+        ra_at_xy_0=corner,
+        dec_at_xy_0=corner,
+        transform_pix2angle=scale * np.eye(2),
+    )
+    if not psf:
+        spread = PSF(psf_type="NONE")
+    elif isinstance(camera.psf, Gaussian):
+        spread = PSF(psf_type="GAUSSIAN", fwhm=camera.psf.fwhm, pixel_size=scale, truncation=camera.psf.truncation)
+    else:
+        spread = PSF(psf_type="PIXEL", kernel_point_source=airy_kernel(camera.psf, scale))
+    has_light = "light_radius" in own
+    model = ImageModel(
+        data,
+        spread,
+        lens_model_class=LensModel([name for name, _ in lenses]),
+        source_model_class=LightModel(["SERSIC_ELLIPSE"]),
+        lens_light_model_class=LightModel(["SERSIC_ELLIPSE"]) if has_light else None,
+        kwargs_numerics={"supersampling_factor": 1, "supersampling_convolution": False},
+    )
+    flux = model.image(
+        [values for _, values in lenses],
+        [_sersic(own, "source")],
+        [_sersic(own, "light")] if has_light else None,
+    )
+    return flux / scale**2 * camera.pixel_area
+
+
+def _sersic(own: dict[str, float], name: str) -> dict[str, float]:
+    e1, e2 = param_util.phi_q2_ellipticity(own[f"{name}_angle"], own[f"{name}_axis_ratio"])
+    return {
+        "amp": own[f"{name}_amplitude"],
+        "R_sersic": own[f"{name}_radius"],
+        "n_sersic": own[f"{name}_index"],
+        "e1": e1,
+        "e2": e2,
+        "center_x": own[f"{name}_x"],
+        "center_y": own[f"{name}_y"],
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", SETS)
+def test_images_are_those_of_lenstronomy(name: str, kind: str) -> None:
+    simulator = Simulator(SETS[name], find_classes([kind]), seed=1, device="cpu")
+    count, camera = 6, simulator.lens_set.camera
+    draws = simulator.draw(torch.arange(32), torch.zeros(32, dtype=torch.int64))
+    brightness = simulator.render(draws)
+    flux = blur(brightness * camera.pixel_area, camera)
+    assert brightness.dtype == flux.dtype == torch.float32
+    for image in range(count):
+        for ours, psf, bound in ((brightness * camera.pixel_area, False, 1e-4), (flux, True, 1e-3)):
+            theirs = reference_image(draws, image, camera, psf)
+            difference = np.abs(ours[image].numpy() - theirs).max() / theirs.max()
+            print(name, kind, psf, difference)
+            assert difference < bound
+
+
+def test_einstein_radius_of_model_i_is_that_of_its_code() -> None:
+    assert SETS["model_i"].halo.einstein_radius.value == pytest.approx(1.281, abs=5e-4)
+    assert (1e12 * Cosmology().mass_to_square(0.5, 1.0)) ** 0.5 == pytest.approx(1.664, abs=5e-4)
+
+
+def test_distances_are_those_of_astropy() -> None:
+    theirs = FlatLambdaCDM(H0=70, Om0=0.3)
+    for z in (0.4, 0.5, 0.6, 1.0, 1.2):
+        assert Cosmology().comoving_distance(z) == pytest.approx(theirs.comoving_distance(z).value, rel=1e-8)
