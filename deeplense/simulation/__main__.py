@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from deeplense.cli import parse
-from deeplense.errors import run_command
+from deeplense.errors import Stopped, run_command
 from deeplense.simulation.sets import find_classes, find_set
 
 
@@ -51,7 +51,13 @@ def main() -> None:
     from deeplense.simulation.write import simulate_set
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    simulate_set(wanted.name, wanted.out, wanted.count, wanted.classes, wanted.seed, device, wanted.format)
+    try:
+        simulate_set(wanted.name, wanted.out, wanted.count, wanted.classes, wanted.seed, device, wanted.format)
+    except KeyboardInterrupt:
+        raise Stopped(
+            f"--out {wanted.out}: {finished_images(wanted.out)} of {wanted.count} images are there: "
+            "give the same command again to go on"
+        ) from None
     draw_samples(wanted.name, wanted.out / "samples.png", wanted.classes, wanted.seed, device)
     print(f"{wanted.out}: {finished_images(wanted.out)} images; look at {wanted.out / 'samples.png'}")
 

@@ -184,6 +184,7 @@ class _Table:
                 end += len(line)
             file.truncate(end)
             if not end:
+                file.seek(0)
                 file.write(self.heading.encode())
 
 
