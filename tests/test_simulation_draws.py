@@ -57,7 +57,7 @@ def test_uniforms_and_normals_have_their_laws_and_are_independent() -> None:
         assert abs(np.corrcoef(one.double(), other.double())[0, 1]) < 4 / math.sqrt(len(place))
 
 
-@pytest.mark.parametrize("mean", [0.0, 1e-3, 0.3, 2.0, 9.99, 10.0, 14.0, 50.0, 800.0, 5e3])
+@pytest.mark.parametrize("mean", [0.0, 1e-3, 0.3, 2.0, 7.99, 8.0, 14.0, 50.0, 800.0, 5e3])
 def test_poisson_numbers_have_their_law(mean: float) -> None:
     # Normals at the middles of equal cells: what is left is the error of the method, without a random one.
     probability = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
@@ -73,7 +73,7 @@ def test_poisson_numbers_have_their_law(mean: float) -> None:
 
 def test_poisson_numbers_stay_possible_in_the_far_tails() -> None:
     quantile = torch.tensor([-5.78, 5.78])
-    for mean in (0.0, 1e-6, 0.1, 9.99, 10.0, 12.0):
+    for mean in (0.0, 1e-6, 0.1, 7.99, 8.0, 12.0):
         low, high = poisson(torch.full((2,), mean), quantile).tolist()
         assert 0 <= low <= mean
         assert math.floor(mean) <= high < mean + 8 * math.sqrt(mean) + 8
@@ -241,8 +241,8 @@ def test_stream_gives_the_same_images_in_any_batches() -> None:
     again, same = ImageStream("model_i", seed=5).span(33, 50)
     assert torch.equal(again, images[33:50])
     assert torch.equal(same, labels[33:50])
-    many = ImageStream("model_i", ("no_sub", "cdm", "axion"), seed=5).labels(torch.arange(9000))
-    assert stats.chisquare(many.bincount(minlength=3)).pvalue > 0.01
+    many = ImageStream("model_i", ("no_sub", "cdm", "axion"), seed=5).simulator.draw(torch.arange(9000))
+    assert stats.chisquare(many.label.bincount(minlength=3)).pvalue > 0.01
 
 
 def test_classes_have_the_order_of_their_labels() -> None:

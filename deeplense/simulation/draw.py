@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -41,7 +41,9 @@ class Draws:
     """The parameters of B images; the point masses that an image has not, of K places, have mass and radius 0."""
 
     number: Tensor
-    """(B,) int64: the image's number within its class."""
+    """(B,) int64: the image's number, within its class or its stream."""
+    label: Tensor
+    """(B,) int64."""
     kind: Tensor
     """(B,) int64: place in `KINDS`."""
     scalars: dict[str, Tensor]
@@ -62,23 +64,24 @@ class Draws:
 
     def to(self, device: torch.device | str) -> Draws:
         """The same on another device."""
-        scalars = {name: value.to(device) for name, value in self.scalars.items()}
-        rest = (part.to(device) for part in (self.x, self.y, self.mass, self.radius))
-        return Draws(self.number.to(device), self.kind.to(device), scalars, *rest)
+        return Draws.combine([self], lambda parts: parts[0].to(device))
 
     def first(self, count: int) -> Draws:
         """The first `count` images."""
-        scalars = {name: value[:count] for name, value in self.scalars.items()}
-        rest = (self.x[:count], self.y[:count], self.mass[:count], self.radius[:count])
-        return Draws(self.number[:count], self.kind[:count], scalars, *rest)
+        return Draws.combine([self], lambda parts: parts[0][:count])
 
     @staticmethod
-    def join(parts: list[Draws]) -> Draws:
+    def join(batches: list[Draws]) -> Draws:
         """Batches of one set, one after the other."""
-        scalars = {name: torch.cat([part.scalars[name] for part in parts]) for name in parts[0].scalars}
-        names = ("x", "y", "mass", "radius")
-        number, kind = torch.cat([part.number for part in parts]), torch.cat([part.kind for part in parts])
-        return Draws(number, kind, scalars, *(torch.cat([getattr(part, name) for part in parts]) for name in names))
+        return Draws.combine(batches, torch.cat)
+
+    @staticmethod
+    def combine(batches: list[Draws], function: Callable[[list[Tensor]], Tensor]) -> Draws:
+        """Apply `function` to the list of each tensor of the batches."""
+        scalars = {name: function([batch.scalars[name] for batch in batches]) for name in batches[0].scalars}
+        names = (field.name for field in fields(Draws) if field.name != "scalars")
+        tensors = {name: function([getattr(batch, name) for batch in batches]) for name in names}
+        return Draws(scalars=scalars, **tensors)
 
 
 def priors_of(lens_set: LensSet) -> dict[str, Prior]:
@@ -125,8 +128,10 @@ def drawn_columns(lens_set: LensSet, kinds: tuple[Kind, ...]) -> list[str]:
     return columns
 
 
-def draw(lens_set: LensSet, kinds: tuple[Kind, ...], number: Tensor, kind: Tensor, random: Random) -> Draws:
-    """Draw images `number` of the kinds `kind` (places in `KINDS`), both (B,) int64.
+def draw(
+    lens_set: LensSet, kinds: tuple[Kind, ...], number: Tensor, label: Tensor, kind: Tensor, random: Random
+) -> Draws:
+    """Draw images `number` of the kinds `kind` (places in `KINDS`), both (B,) int64; the labels are passed on.
 
     Every value follows from the set, the key in `random`, the image's kind and its number alone. `kinds` are those
     that may occur: it settles how many point masses the batch has room for.
@@ -143,7 +148,7 @@ def draw(lens_set: LensSet, kinds: tuple[Kind, ...], number: Tensor, kind: Tenso
         here = (kind == KINDS.index("axion"))[:, None]
         groups.append(_lay_vortex(lens_set.vortex, scalars, halo_mass, here))
     x, y, mass = _overlay(groups, number)
-    return Draws(number, kind, scalars, x, y, mass, (mass * square[:, None]).sqrt())
+    return Draws(number, label, kind, scalars, x, y, mass, (mass * square[:, None]).sqrt())
 
 
 def _draw_scalars(lens_set: LensSet, low: Tensor, high: Tensor, random: Random) -> dict[str, Tensor]:

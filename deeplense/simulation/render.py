@@ -43,11 +43,13 @@ def render(draws: Draws, camera: Camera) -> Tensor:
     )  # (B, H * W) less their deflection
     for first in range(0, draws.x.shape[1], MASSES_AT_ONCE):
         rays = sum_points(x, y, *rays, *_block(draws, first))
-    column = {name: value[:, None] for name, value in draws.scalars.items()}  # (B, 1)
-    lens = tuple(column[name] for name in ("einstein_radius", "shear", "shear_angle"))
-    ellipse = (column["axis_ratio"], column["angle"]) if "axis_ratio" in column else None
-    light = _profile(column, "light") if "light_radius" in column else None
-    return trace(x, y, *rays, lens, ellipse, _profile(column, "source"), light).view(-1, side, side)
+    own = {name: value[:, None] for name, value in draws.scalars.items()}  # (B, 1)
+    twice = 2.0 * own["shear_angle"]
+    shear = own["shear"] * twice.cos(), own["shear"] * twice.sin()
+    ellipse = (own["axis_ratio"], own["angle"].cos(), own["angle"].sin()) if "angle" in own else None
+    light = _profile(own, "light") if "light_angle" in own else None
+    image = trace(x, y, *rays, own["einstein_radius"], ellipse, shear, _profile(own, "source"), light)
+    return image.view(-1, side, side)
 
 
 def pixel_grid(camera: Camera, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -91,31 +93,45 @@ def _trace(
     y: Tensor,
     ray_x: Tensor,
     ray_y: Tensor,
-    lens: Columns,
+    einstein_radius: Tensor,
     ellipse: Columns | None,
+    shear: Columns,
     source: Columns,
     light: Columns | None,
 ) -> Tensor:
-    """Deflect by the smooth lens, (B, H * W), and look up the light of the source there, and of the lens here."""
-    einstein_radius, shear, shear_angle = lens
+    """Deflect by the smooth lens, (B, H * W), and look up the light of the source there, and of the lens here.
+
+    Angles come as cosine and sine, and caustics gets turned coordinates in place of angles: in a fused loop it would
+    take the cosine of the same angle at each pixel anew.
+    """
     if ellipse is None:
         # Not an ellipse of axis ratio 1: that one's atanh loses four digits in float32.
         halo_x, halo_y = reduced_deflection_angle_sis(0.0, 0.0, einstein_radius, x, y)
     else:
-        halo_x, halo_y = reduced_deflection_angle_sie(0.0, 0.0, *ellipse, einstein_radius, x, y)
-    gamma_1, gamma_2 = shear * (2.0 * shear_angle).cos(), shear * (2.0 * shear_angle).sin()
-    shear_x, shear_y = reduced_deflection_angle_external_shear(0.0, 0.0, gamma_1, gamma_2, x, y)
+        axis_ratio, cos, sin = ellipse
+        turned = _turn(x, y, cos, sin)
+        halo_x, halo_y = reduced_deflection_angle_sie(0.0, 0.0, axis_ratio, None, einstein_radius, *turned)
+        halo_x, halo_y = _turn(halo_x, halo_y, cos, -sin)
+    shear_x, shear_y = reduced_deflection_angle_external_shear(0.0, 0.0, *shear, x, y)
     brightness = _sersic(ray_x - halo_x - shear_x, ray_y - halo_y - shear_y, source)
     return brightness if light is None else brightness + _sersic(x, y, light)
 
 
+def _turn(x: Tensor, y: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """Coordinates along axes that are turned by the angle of this cosine and sine."""
+    return x * cos + y * sin, y * cos - x * sin
+
+
 def _sersic(x: Tensor, y: Tensor, profile: Columns) -> Tensor:
-    amplitude, radius, index, axis_ratio, angle, x0, y0 = profile
+    amplitude, major, index, k, axis_ratio, cos, sin, x0, y0 = profile
+    x, y = _turn(x - x0, y - y0, cos, sin)
+    return brightness_sersic(0.0, 0.0, axis_ratio, None, index, major, amplitude, x, y, k)
+
+
+def _profile(own: dict[str, Tensor], name: str) -> Columns:
+    amplitude, radius, index, axis_ratio, angle, x, y = (
+        own[f"{name}_{part}"] for part in ("amplitude", "radius", "index", "axis_ratio", "angle", "x", "y")
+    )
     # caustics measures the radius along the major axis, the sets (with lenstronomy) as the geometric mean.
     major = radius / axis_ratio.sqrt()
-    return brightness_sersic(x0, y0, axis_ratio, angle, index, major, amplitude, x, y, k_lenstronomy(index))
-
-
-def _profile(column: dict[str, Tensor], name: str) -> Columns:
-    parts = ("amplitude", "radius", "index", "axis_ratio", "angle", "x", "y")
-    return tuple(column[f"{name}_{part}"] for part in parts)
+    return amplitude, major, index, k_lenstronomy(index), axis_ratio, angle.cos(), angle.sin(), x, y

@@ -16,6 +16,9 @@ from deeplense.simulation.draw import Draws, draw
 from deeplense.simulation.render import render
 from deeplense.simulation.sets import KINDS, Classes, LensSet
 
+_LABELS = 3
+"""Second word of the random counter (`draw` and `camera` have the others)."""
+
 
 class Simulator:
     """Makes images of one set and seed on one device. Image i of a class is the same whatever else is made with it."""
@@ -40,19 +43,29 @@ class Simulator:
         """Random words of this set and seed, see `counters.philox`."""
         return _generator(self.device.type)(self.key, torch.broadcast_tensors(*counter))
 
-    def draw(self, number: Tensor, label: Tensor) -> Draws:
-        """The truth of images `number` (within their class) of the classes `label`, both (B,) int64."""
-        return draw(self.lens_set, self.classes.kinds, number, self._kinds[label], self.random)
+    @torch.no_grad()
+    def draw(self, number: Tensor, label: Tensor | None = None) -> Draws:
+        """The truth of images `number` of the classes `label`, both (B,) int64 on the simulator's device.
 
+        Without labels the class is drawn as well, each as likely as another, and follows from the image's number.
+        """
+        if label is None:
+            zero = torch.zeros_like(number)
+            words = self.random((zero, zero + _LABELS, number & 0xFFFFFFFF, number >> 32 << 8))
+            label = (words[0] * len(self.classes.kinds)) >> 32
+        return draw(self.lens_set, self.classes.kinds, number, label, self._kinds[label], self.random)
+
+    @torch.no_grad()
     def render(self, draws: Draws) -> Tensor:
         """Noise-free surface brightness, (B, H, W) float32."""
         return render(draws, self.lens_set.camera)
 
+    @torch.no_grad()
     def photograph(self, brightness: Tensor, draws: Draws) -> Tensor:
         """Counts with noise, (B, H, W) float32."""
         return photograph(brightness, draws, self.lens_set.camera, self.key)
 
-    def make(self, number: Tensor, label: Tensor) -> tuple[Tensor, Draws]:
+    def make(self, number: Tensor, label: Tensor | None = None) -> tuple[Tensor, Draws]:
         """Counts (B, H, W) float32 and truth of any number of images, see `draw`.
 
         The work is done in pieces of a few fixed sizes, the last one filled up: compiled code has one shape a size, and
@@ -63,7 +76,7 @@ class Simulator:
         for first in range(0, len(number), size):
             part = slice(first, first + size)
             wanted = len(number[part])
-            draws = self.draw(_fill(number[part], size), _fill(label[part], size))
+            draws = self.draw(_fill(number[part], size), None if label is None else _fill(label[part], size))
             images.append(self.photograph(self.render(draws), draws)[:wanted])
             truths.append(draws.first(wanted))
         return (images[0] if len(images) == 1 else torch.cat(images)), Draws.join(truths)
@@ -78,7 +91,7 @@ def _piece(kind: str, wanted: int) -> int:
     """Images that are made at once: few enough for the caches of a CPU, enough to fill a GPU."""
     if kind == "cpu":
         return 32
-    return min(max(64, 1 << (wanted - 1).bit_length()), 1024)
+    return 128 if wanted <= 512 else 1024
 
 
 def _fill(values: Tensor, size: int) -> Tensor:

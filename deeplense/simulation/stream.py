@@ -10,9 +10,6 @@ from torch import Tensor
 from deeplense.simulation.sets import find_classes, find_set
 from deeplense.simulation.simulator import Simulator
 
-_LABELS = 3
-"""Second word of the random counter (`draw` and `camera` have the others)."""
-
 
 class ImageStream:
     """An endless sequence of simulated images; none of them is in a stored set.
@@ -34,20 +31,14 @@ class ImageStream:
         self.classes = found.names
         self.device = self.simulator.device
 
-    def labels(self, numbers: Tensor) -> Tensor:
-        """Labels of images `numbers` (B,) int64 on the stream's device: (B,) int64, each class as likely as another."""
-        zero = torch.zeros_like(numbers)
-        words = self.simulator.random((zero, zero + _LABELS, numbers & 0xFFFFFFFF, numbers >> 32 << 8))
-        return (words[0] * len(self.classes)) >> 32
-
     def images(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """Counts (B, 1, H, W) float32 and labels (B,) int64 of images `numbers`, (B,) int64 on the stream's device.
 
-        Nothing waits for the device. Whole powers of two up to 1024 waste no work on a GPU, multiples of 32 on a CPU.
+        Nothing waits for the device. The work is done in pieces of 32 on a CPU, and on a GPU of 128, or of 1024 where
+        more than 512 are asked for: multiples of these waste nothing.
         """
-        labels = self.labels(numbers)
-        counts, _ = self.simulator.make(numbers, labels)
-        return counts[:, None], labels
+        counts, draws = self.simulator.make(numbers)
+        return counts[:, None], draws.label
 
     def span(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Images `start` to `stop`, without `stop`; see `images`."""
