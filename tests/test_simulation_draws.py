@@ -57,7 +57,7 @@ def test_uniforms_and_normals_have_their_laws_and_are_independent() -> None:
         assert abs(np.corrcoef(one.double(), other.double())[0, 1]) < 4 / math.sqrt(len(place))
 
 
-@pytest.mark.parametrize("mean", [0.0, 1e-3, 0.3, 2.0, 7.99, 8.0, 14.0, 50.0, 800.0, 5e3])
+@pytest.mark.parametrize("mean", [0.0, 1e-3, 0.3, 2.0, 4.99, 5.0, 14.0, 50.0, 800.0, 5e3])
 def test_poisson_numbers_have_their_law(mean: float) -> None:
     # Normals at the middles of equal cells: what is left is the error of the method, without a random one.
     probability = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
@@ -68,12 +68,12 @@ def test_poisson_numbers_have_their_law(mean: float) -> None:
     assert numbers.mean().item() == pytest.approx(mean, rel=1e-4, abs=2e-5)
     assert numbers.var().item() == pytest.approx(mean, rel=2e-3, abs=2e-5)
     exact = stats.poisson.ppf(stats.norm.cdf(quantile.double()), mean) if mean else np.zeros(len(quantile))
-    assert (numbers.numpy() != exact).mean() < 1e-3
+    assert (numbers.numpy() != exact).mean() < 2e-3
 
 
 def test_poisson_numbers_stay_possible_in_the_far_tails() -> None:
     quantile = torch.tensor([-5.78, 5.78])
-    for mean in (0.0, 1e-6, 0.1, 7.99, 8.0, 12.0):
+    for mean in (0.0, 1e-6, 0.1, 4.99, 5.0, 12.0):
         low, high = poisson(torch.full((2,), mean), quantile).tolist()
         assert 0 <= low <= mean
         assert math.floor(mean) <= high < mean + 8 * math.sqrt(mean) + 8
@@ -211,12 +211,12 @@ def test_noise_has_the_mean_and_the_variance_of_the_camera() -> None:
     number = torch.arange(count)
     # One lens, photographed with the noise of many images.
     one = simulator.draw(torch.zeros(32, dtype=torch.int64), torch.zeros(32, dtype=torch.int64))
-    brightness = simulator.render(one)
+    flux = simulator.render(one)
     counts = torch.cat(
-        [simulator.photograph(brightness, replace(one, number=number[k : k + 32])) for k in range(0, count, 32)]
+        [simulator.photograph(flux, replace(one, number=number[k : k + 32])) for k in range(0, count, 32)]
     ).double()
     camera, exposure = simulator.lens_set.camera, one.scalars["exposure"][0].double()
-    mean = exposure * blur(brightness * camera.pixel_area, camera)[0].double()
+    mean = exposure * blur(flux, camera)[0].double()
     variance = mean + (exposure * camera.background_rms) ** 2
     # Each pixel's mean and variance over the photographs, in units of their standard errors.
     off_mean = (counts.mean(0) - mean) / (variance / count).sqrt()

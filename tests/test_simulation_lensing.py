@@ -20,11 +20,11 @@ from lenstronomy.Util import param_util
 from deeplense.simulation.camera import airy_kernel, blur
 from deeplense.simulation.cosmology import Cosmology
 from deeplense.simulation.draw import Draws
-from deeplense.simulation.sets import KINDS, SETS, Camera, Gaussian, find_classes
+from deeplense.simulation.sets import KINDS, SETS, Gaussian, LensSet, Sersic, find_classes
 from deeplense.simulation.simulator import Simulator
 
 
-def reference_image(draws: Draws, image: int, camera: Camera, psf: bool) -> np.ndarray:
+def reference_image(draws: Draws, image: int, lens_set: LensSet, psf: bool) -> np.ndarray:
     """Image `image` of `draws` as lenstronomy makes it, in flux a pixel."""
     own = {name: float(values[image]) for name, values in draws.scalars.items()}
     e1, e2 = param_util.phi_q2_ellipticity(own.get("angle", 0.0), own.get("axis_ratio", 1.0))
@@ -37,6 +37,7 @@ def reference_image(draws: Draws, image: int, camera: Camera, psf: bool) -> np.n
         if radius > 0:
             own_mass = {"theta_E": float(radius), "center_x": float(x), "center_y": float(y)}
             lenses.append(("POINT_MASS", own_mass))
+    camera = lens_set.camera
     size, scale = camera.pixels, camera.pixel_scale
     corner = -0.5 * (size - 1) * scale
     data = ImageData(
@@ -51,29 +52,28 @@ def reference_image(draws: Draws, image: int, camera: Camera, psf: bool) -> np.n
         spread = PSF(psf_type="GAUSSIAN", fwhm=camera.psf.fwhm, pixel_size=scale, truncation=camera.psf.truncation)
     else:
         spread = PSF(psf_type="PIXEL", kernel_point_source=airy_kernel(camera.psf, scale))
-    has_light = "light_radius" in own
     model = ImageModel(
         data,
         spread,
         lens_model_class=LensModel([name for name, _ in lenses]),
         source_model_class=LightModel(["SERSIC_ELLIPSE"]),
-        lens_light_model_class=LightModel(["SERSIC_ELLIPSE"]) if has_light else None,
+        lens_light_model_class=LightModel(["SERSIC_ELLIPSE"]) if lens_set.lens_light else None,
         kwargs_numerics={"supersampling_factor": 1, "supersampling_convolution": False},
     )
     flux = model.image(
         [values for _, values in lenses],
-        [_sersic(own, "source")],
-        [_sersic(own, "light")] if has_light else None,
+        [_sersic(own, "source", lens_set.source)],
+        [_sersic(own, "light", lens_set.lens_light)] if lens_set.lens_light else None,
     )
     return flux / scale**2 * camera.pixel_area
 
 
-def _sersic(own: dict[str, float], name: str) -> dict[str, float]:
+def _sersic(own: dict[str, float], name: str, profile: Sersic) -> dict[str, float]:
     e1, e2 = param_util.phi_q2_ellipticity(own[f"{name}_angle"], own[f"{name}_axis_ratio"])
     return {
         "amp": own[f"{name}_amplitude"],
         "R_sersic": own[f"{name}_radius"],
-        "n_sersic": own[f"{name}_index"],
+        "n_sersic": profile.index,
         "e1": e1,
         "e2": e2,
         "center_x": own[f"{name}_x"],
@@ -87,12 +87,12 @@ def test_images_are_those_of_lenstronomy(name: str, kind: str) -> None:
     simulator = Simulator(SETS[name], find_classes([kind]), seed=1, device="cpu")
     count, camera = 6, simulator.lens_set.camera
     draws = simulator.draw(torch.arange(32), torch.zeros(32, dtype=torch.int64))
-    brightness = simulator.render(draws)
-    flux = blur(brightness * camera.pixel_area, camera)
-    assert brightness.dtype == flux.dtype == torch.float32
+    flux = simulator.render(draws)
+    blurred = blur(flux, camera)
+    assert flux.dtype == blurred.dtype == torch.float32
     for image in range(count):
-        for ours, psf, bound in ((brightness * camera.pixel_area, False, 1e-4), (flux, True, 1e-3)):
-            theirs = reference_image(draws, image, camera, psf)
+        for ours, psf, bound in ((flux, False, 1e-4), (blurred, True, 1e-3)):
+            theirs = reference_image(draws, image, simulator.lens_set, psf)
             assert np.abs(ours[image].numpy() - theirs).max() < bound * theirs.max()
 
 

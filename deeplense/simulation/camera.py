@@ -20,23 +20,24 @@ from deeplense.simulation.sets import Airy, Camera, Gaussian
 _NOISE = 2
 """Second word of the random counter (`draw` has the others)."""
 
-_COUNTED_BELOW = 8.0
+_COUNTED_BELOW = 5.0
 """Poisson means below this are inverted by counting, above by expansion."""
-_MOST_COUNTED = 25
-"""A mean of 8 exceeds it with a probability of 1e-6."""
+_MOST_COUNTED = 19
+"""A mean of 5 exceeds it with a probability below 1e-6."""
 
 
-def photograph(brightness: Tensor, draws: Draws, camera: Camera, key: Tensor) -> Tensor:
-    """Counts of `brightness` (B, H, W): mean `exposure * flux`, variance `exposure * flux + (exposure * rms)^2`.
+def photograph(flux: Tensor, draws: Draws, camera: Camera, key: Tensor) -> Tensor:
+    """Counts of the flux (B, H, W) that reaches the telescope.
 
-    The noise of a pixel follows from the key, the image and the pixel alone. Light from beyond the frame is not
+    With b the blurred flux, their mean is `exposure * b` and their variance `exposure * b + (exposure * rms)^2`. The
+    noise of a pixel follows from the key, the image and the pixel alone. Light from beyond the frame is not
     scattered into it.
     """
-    flux = blur(brightness * camera.pixel_area, camera)
+    blurred = blur(flux, camera)
     exposure = draws.scalars["exposure"][:, None]
     background, image = exposure * camera.background_rms, (draws.number[:, None], draws.kind[:, None])
-    counts = _kernels(flux.device.type)[1](flux.flatten(1), exposure, background, *image, key)
-    return counts.view_as(brightness)
+    counts = _kernels(flux.device.type)[1](blurred.flatten(1), exposure, background, *image, key)
+    return counts.view_as(flux)
 
 
 def blur(flux: Tensor, camera: Camera) -> Tensor:
@@ -70,16 +71,16 @@ def expose(flux: Tensor, exposure: Tensor, background: Tensor, number: Tensor, k
 def poisson(mean: Tensor, quantile: Tensor) -> Tensor:
     """Poisson numbers of the given means, float32, from standard normals: the same normal, the same number.
 
-    The number is the quantile of the Poisson law at the probability of the normal. Below a mean of 8 it is found by
+    The number is the quantile of the Poisson law at the probability of the normal. Below a mean of 5 it is found by
     counting up the distribution, exact but for float32 rounding and for the upper tail, which is cut at a
     probability of 1e-6. From there on it is the normal expansion of the quantile to the order 1/mean, rounded down
-    (Giles, "Algorithm 955", ACM TOMS 42, 2016, eq. 7): wrong by one count in 1 of 1,500 draws at a mean of 8, and in
+    (Giles, "Algorithm 955", ACM TOMS 42, 2016, eq. 7): wrong by one count in 1 of 600 draws at a mean of 5, and in
     fewer above. Negative means count as 0.
     """
     mean = mean.clamp(min=0.0)
     # Small means.
     low = mean.clamp(max=_COUNTED_BELOW)
-    probability = (0.5 * torch.erfc(quantile * -math.sqrt(0.5))).clamp(max=1.0 - 1e-6)
+    probability = (0.5 + 0.5 * torch.erf(quantile * math.sqrt(0.5))).clamp(max=1.0 - 1e-6)
     term = cumulative = (-low).exp()
     counted = torch.zeros_like(mean)
     for k in range(1, _MOST_COUNTED + 1):

@@ -14,17 +14,8 @@ from deeplense.simulation.sets import KINDS, Equal, Kind, LensSet, Sersic, Subha
 
 PLACES = (
     *("z_lens", "z_source", "einstein_radius", "axis_ratio", "angle", "shear", "shear_angle", "exposure"),
-    *("source_amplitude", "source_radius", "source_index", "source_axis_ratio", "source_angle"),
-    *("source_x", "source_y"),
-    *(
-        "light_amplitude",
-        "light_radius",
-        "light_index",
-        "light_axis_ratio",
-        "light_angle",
-        "light_x",
-        "light_y",
-    ),
+    *("source_amplitude", "source_radius", "source_axis_ratio", "source_angle", "source_x", "source_y"),
+    *("light_amplitude", "light_radius", "light_axis_ratio", "light_angle", "light_x", "light_y"),
     *("subhalos", "vortex_x", "vortex_y", "vortex_angle", "vortex_half_length"),
 )
 """The scalar parameters of an image. The place is part of the random counter: append only."""
@@ -226,7 +217,6 @@ def _sersic_priors(name: str, profile: Sersic) -> dict[str, Prior]:
     return {
         f"{name}_amplitude": profile.amplitude,
         f"{name}_radius": profile.radius,
-        f"{name}_index": profile.index,
         f"{name}_axis_ratio": profile.axis_ratio,
         f"{name}_angle": profile.angle,
     }

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from deeplense.compiling import compiled
 from deeplense.simulation.draw import Draws
-from deeplense.simulation.sets import Camera
+from deeplense.simulation.sets import Camera, LensSet, Sersic
 
 MASSES_AT_ONCE = 25
 """Point masses that one compiled loop sums: unrolled, a hundred would take minutes to compile."""
@@ -25,16 +25,21 @@ _SOFTENING = 1e-14
 """Square arcsec: keeps a pixel that a point mass falls on finite. 1e-7 arcsec is the last digit of a coordinate."""
 
 Columns = tuple[Tensor, ...]
+"""(B, 1) each: one value an image, to go with (B, H * W)."""
+
+Profile = tuple[Columns, float]
+"""A Sersic profile: amplitude, radius along the major axis, axis ratio, cosine and sine of the angle, x, y; and its
+index."""
 
 
-def render(draws: Draws, camera: Camera) -> Tensor:
-    """The surface brightness of each image at its pixels' centres, (B, H, W) float32, before any telescope.
+def render(draws: Draws, lens_set: LensSet) -> Tensor:
+    """The noise-free flux in each pixel, its brightness at the centre times its area, (B, H, W), before any telescope.
 
     The x axis runs along the rows of an image, the y axis along its columns, from the lens at the centre. Sources:
     isothermal ellipsoid, Keeton (2002) eq. 34; sphere, point mass and shear, Meneghetti's lecture notes eq. 3.46, 3.1
     and 3.80.
     """
-    side = camera.pixels
+    camera = lens_set.camera
     x, y = pixel_grid(camera, draws.number.device)  # (H * W,)
     sum_points, trace = _kernels(draws.number.device.type)
     rays = (
@@ -47,9 +52,10 @@ def render(draws: Draws, camera: Camera) -> Tensor:
     twice = 2.0 * own["shear_angle"]
     shear = own["shear"] * twice.cos(), own["shear"] * twice.sin()
     ellipse = (own["axis_ratio"], own["angle"].cos(), own["angle"].sin()) if "angle" in own else None
-    light = _profile(own, "light") if "light_angle" in own else None
-    image = trace(x, y, *rays, own["einstein_radius"], ellipse, shear, _profile(own, "source"), light)
-    return image.view(-1, side, side)
+    source = _profile(own, "source", lens_set.source)
+    light = None if lens_set.lens_light is None else _profile(own, "light", lens_set.lens_light)
+    flux = trace(x, y, *rays, own["einstein_radius"], ellipse, shear, source, light, camera.pixel_area)
+    return flux.view(-1, camera.pixels, camera.pixels)
 
 
 def pixel_grid(camera: Camera, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -96,8 +102,9 @@ def _trace(
     einstein_radius: Tensor,
     ellipse: Columns | None,
     shear: Columns,
-    source: Columns,
-    light: Columns | None,
+    source: Profile,
+    light: Profile | None,
+    pixel_area: float,
 ) -> Tensor:
     """Deflect by the smooth lens, (B, H * W), and look up the light of the source there, and of the lens here.
 
@@ -114,7 +121,9 @@ def _trace(
         halo_x, halo_y = _turn(halo_x, halo_y, cos, -sin)
     shear_x, shear_y = reduced_deflection_angle_external_shear(0.0, 0.0, *shear, x, y)
     brightness = _sersic(ray_x - halo_x - shear_x, ray_y - halo_y - shear_y, source)
-    return brightness if light is None else brightness + _sersic(x, y, light)
+    if light is not None:
+        brightness = brightness + _sersic(x, y, light)
+    return brightness * pixel_area
 
 
 def _turn(x: Tensor, y: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,16 +131,15 @@ def _turn(x: Tensor, y: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tenso
     return x * cos + y * sin, y * cos - x * sin
 
 
-def _sersic(x: Tensor, y: Tensor, profile: Columns) -> Tensor:
-    amplitude, major, index, k, axis_ratio, cos, sin, x0, y0 = profile
+def _sersic(x: Tensor, y: Tensor, profile: Profile) -> Tensor:
+    (amplitude, major, axis_ratio, cos, sin, x0, y0), index = profile
     x, y = _turn(x - x0, y - y0, cos, sin)
-    return brightness_sersic(0.0, 0.0, axis_ratio, None, index, major, amplitude, x, y, k)
+    return brightness_sersic(0.0, 0.0, axis_ratio, None, index, major, amplitude, x, y, k_lenstronomy(index))
 
 
-def _profile(own: dict[str, Tensor], name: str) -> Columns:
-    amplitude, radius, index, axis_ratio, angle, x, y = (
-        own[f"{name}_{part}"] for part in ("amplitude", "radius", "index", "axis_ratio", "angle", "x", "y")
-    )
+def _profile(own: dict[str, Tensor], name: str, profile: Sersic) -> Profile:
+    parts = ("amplitude", "radius", "axis_ratio", "angle", "x", "y")
+    amplitude, radius, axis_ratio, angle, x, y = (own[f"{name}_{part}"] for part in parts)
     # caustics measures the radius along the major axis, the sets (with lenstronomy) as the geometric mean.
     major = radius / axis_ratio.sqrt()
-    return amplitude, major, index, k_lenstronomy(index), axis_ratio, angle.cos(), angle.sin(), x, y
+    return (amplitude, major, axis_ratio, angle.cos(), angle.sin(), x, y), profile.index

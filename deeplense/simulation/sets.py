@@ -54,7 +54,8 @@ class Sersic:
     """Surface brightness at the half-light radius, per `Camera.pixel_area`."""
     radius: Prior
     """Half-light radius: the geometric mean of the half axes, as in lenstronomy and PyAutoLens."""
-    index: Prior
+    index: float
+    """Fixed, so that the power in the profile is compiled for it: for 1 there is none."""
     axis_ratio: Prior
     angle: Prior
     position: Cartesian | Polar = CENTRE
@@ -181,7 +182,7 @@ def _model_i() -> LensSet:
         source=Sersic(
             amplitude=Fixed(20.0),
             radius=Fixed(0.25),
-            index=Fixed(1.0),
+            index=1.0,
             axis_ratio=source_ratio,
             angle=source_angle,
             position=Cartesian(Uniform(-0.35, 0.35), Uniform(-0.35, 0.35)),
@@ -229,7 +230,7 @@ def _morphology_2019() -> LensSet:
         source=Sersic(
             amplitude=Uniform(0.7, 0.9),
             radius=Fixed(0.5),
-            index=Fixed(1.5),
+            index=1.5,
             axis_ratio=Uniform(0.7, 1.0),
             angle=ANY_ANGLE,
             position=Polar(Uniform(0.0, 1.2)),
@@ -237,7 +238,7 @@ def _morphology_2019() -> LensSet:
         lens_light=Sersic(
             amplitude=Fixed(1.2),
             radius=Fixed(0.5),
-            index=Fixed(2.5),
+            index=2.5,
             axis_ratio=Uniform(0.5, 1.0),
             angle=ANY_ANGLE,
         ),

@@ -57,13 +57,13 @@ class Simulator:
 
     @torch.no_grad()
     def render(self, draws: Draws) -> Tensor:
-        """Noise-free surface brightness, (B, H, W) float32."""
-        return render(draws, self.lens_set.camera)
+        """Noise-free flux in each pixel before the telescope, (B, H, W) float32."""
+        return render(draws, self.lens_set)
 
     @torch.no_grad()
-    def photograph(self, brightness: Tensor, draws: Draws) -> Tensor:
+    def photograph(self, flux: Tensor, draws: Draws) -> Tensor:
         """Counts with noise, (B, H, W) float32."""
-        return photograph(brightness, draws, self.lens_set.camera, self.key)
+        return photograph(flux, draws, self.lens_set.camera, self.key)
 
     def make(self, number: Tensor, label: Tensor | None = None) -> tuple[Tensor, Draws]:
         """Counts (B, H, W) float32 and truth of any number of images, see `draw`.
