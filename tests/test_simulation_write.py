@@ -20,7 +20,7 @@ from deeplense.data.decode import content_hash
 from deeplense.data.images import load_images
 from deeplense.errors import InputError
 from deeplense.simulation.figures import draw_samples
-from deeplense.simulation.files import Format, finished_images
+from deeplense.simulation.files import finished_images
 from deeplense.simulation.sets import SETS, find_classes
 from deeplense.simulation.simulator import Simulator
 from deeplense.simulation.write import simulate_set
@@ -110,25 +110,19 @@ def test_first_images_do_not_depend_on_the_count(tmp_path: Path) -> None:
     assert content(tmp_path / "few") == many
 
 
-@pytest.mark.parametrize("form", ["packed", "folders"])
-def test_killed_command_goes_on_to_the_same_bytes(tmp_path: Path, form: Format) -> None:
+def test_killed_command_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     killed = tmp_path / "killed"
-    arguments = ["model_i", "--count", "1500", "--format", form, "--out", str(killed)]
-    call = [sys.executable, "-m", "deeplense.simulation", *arguments]
+    call = [sys.executable, "-m", "deeplense.simulation", "model_i", "--count", "1000", "--out", str(killed)]
     with subprocess.Popen(call, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and finished_images(killed) < 256:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
-    finished = finished_images(killed)
-    assert 256 <= finished < 1500
-    first = killed / ("images.npy" if form == "packed" else "no_sub/000000.npy")
-    made = first.stat()
-    make(killed, 1500, form=form)
-    make(tmp_path / "whole", 1500, form=form)
+    assert 256 <= finished_images(killed) < 1000
+    first = (killed / "images.npy").stat().st_ino
+    make(killed, 1000)
+    make(tmp_path / "whole", 1000)
     assert content(killed) == content(tmp_path / "whole")
-    assert first.stat().st_ino == made.st_ino
-    if form == "folders":
-        assert first.stat().st_mtime_ns == made.st_mtime_ns  # not made again
+    assert (killed / "images.npy").stat().st_ino == first  # gone on with, not begun again
 
 
 def test_what_an_interruption_leaves_is_cut_off(tmp_path: Path) -> None:
@@ -152,6 +146,19 @@ def test_what_an_interruption_leaves_is_cut_off(tmp_path: Path) -> None:
         os.truncate(torn / lost, 10)
         make(torn, 20)
         assert content(torn) == whole
+
+
+def test_interrupted_folders_are_gone_on_with(tmp_path: Path) -> None:
+    make(tmp_path / "torn", 20, form="folders")
+    whole = content(tmp_path / "torn")
+    catalog = tmp_path / "torn" / "catalog.csv"
+    catalog.write_bytes(catalog.read_bytes()[: catalog.read_bytes().index(b"\n12,") + 9])
+    (tmp_path / "torn" / "no_sub" / "000007.npy").write_bytes(b"half")
+    finished = tmp_path / "torn" / "sub" / "000002.npy"
+    made = finished.stat().st_mtime_ns
+    make(tmp_path / "torn", 20, form="folders")
+    assert content(tmp_path / "torn") == whole
+    assert finished.stat().st_mtime_ns == made  # not made again
 
 
 def test_folders_are_read_as_class_folders(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def poisson(mean: Tensor, quantile: Tensor) -> Tensor:
     The number is the quantile of the Poisson law at the probability of the normal. Below a mean of 5 it is found by
     counting up the distribution, exact but for float32 rounding and for the upper tail, which is cut at a
     probability of 1e-6. From there on it is the normal expansion of the quantile to the order 1/mean, rounded down
-    (Giles, "Algorithm 955", ACM TOMS 42, 2016, eq. 7): wrong by one count in 1 of 600 draws at a mean of 5, and in
+    (Giles, "Algorithm 955", ACM TOMS 42, 2016, eq. 7): wrong by one count in 1 of 800 draws at a mean of 5, and in
     fewer above. Negative means count as 0.
     """
     mean = mean.clamp(min=0.0)

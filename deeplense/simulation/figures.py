@@ -16,13 +16,13 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from deeplense.simulation.camera import blur
 from deeplense.simulation.draw import Draws
 from deeplense.simulation.sets import find_classes, find_set
-from deeplense.simulation.simulator import Simulator
+from deeplense.simulation.simulator import Simulator, piece
 
 COLUMNS = 6
 
 
 def draw_samples(name: str, file: Path, classes: Sequence[str], seed: int, device: torch.device | str = "cpu") -> None:
-    """Write a PNG of the first images of each class of a set.
+    """Write a PNG of the first images of each class of a set, by the square root of their counts.
 
     Below each image of substructure stands its difference from the same lens without: noise-free, through the
     telescope, in per cent of the image's peak.
@@ -36,7 +36,8 @@ def draw_samples(name: str, file: Path, classes: Sequence[str], seed: int, devic
     figure = Figure(figsize=(1.75 * COLUMNS + 1.1, 1.75 * len(rows) + 0.75), layout=tight, dpi=150)
     figure.suptitle(f"{name}, version {simulator.lens_set.version}, seed {seed}", fontsize=12)
     axes = figure.subplots(len(rows), COLUMNS, squeeze=False)
-    number = torch.arange(COLUMNS, device=simulator.device)
+    # More than are shown: other shapes than the simulator's own would be compiled for.
+    number = torch.arange(piece(simulator.device.type, COLUMNS), device=simulator.device)
     for (label, whole), row in zip(rows, axes, strict=True):
         counts, draws = simulator.make(number, torch.full_like(number, label))
         if whole:
@@ -51,7 +52,8 @@ def draw_samples(name: str, file: Path, classes: Sequence[str], seed: int, devic
 def _show_images(axes: np.ndarray, counts: torch.Tensor, draws: Draws, simulator: Simulator) -> None:
     half = _half_width(simulator)
     for image, axis in enumerate(axes):
-        _show(axis, counts[image].cpu().numpy(), half, cmap="inferno")
+        # The root shows faint arcs beside a bright lens; below zero there is only noise.
+        _show(axis, np.sqrt(counts[image].clamp(min=0.0).cpu().numpy()), half, cmap="inferno")
         masses, x, y = (part[image].cpu().numpy() for part in (draws.mass, draws.x, draws.y))
         there = masses > 0
         # The area is the mass's, on a scale that shows 1e6 Msun as a point and 1e10 as a ring.
@@ -63,7 +65,7 @@ def _show_differences(figure: Figure, axes: np.ndarray, draws: Draws, simulator:
     camera, half = simulator.lens_set.camera, _half_width(simulator)
     with_masses = blur(simulator.render(draws), camera)
     difference = with_masses - blur(simulator.render(draws.smooth()), camera)
-    percent = (100.0 * difference / with_masses.amax((1, 2), keepdim=True)).cpu().numpy()
+    percent = (100.0 * difference / with_masses.amax((1, 2), keepdim=True))[:COLUMNS].cpu().numpy()
     # One scale for the row. The few pixels next to a mass would wash out all others.
     top = float(np.quantile(np.abs(percent), 0.998))
     for image, axis in enumerate(axes):

@@ -71,7 +71,7 @@ class Simulator:
         The work is done in pieces of a few fixed sizes, the last one filled up: compiled code has one shape a size, and
         the vector and scalar code of a CPU, which round differently, meet the same pixels in every batch.
         """
-        size = _piece(self.device.type, len(number))
+        size = piece(self.device.type, len(number))
         images, truths = [], []
         for first in range(0, len(number), size):
             part = slice(first, first + size)
@@ -87,7 +87,7 @@ def _generator(kind: str) -> Callable[[Tensor, Words], Words]:
     return compiled(philox, kind)
 
 
-def _piece(kind: str, wanted: int) -> int:
+def piece(kind: str, wanted: int) -> int:
     """Images that are made at once: few enough for the caches of a CPU, enough to fill a GPU."""
     if kind == "cpu":
         return 32
