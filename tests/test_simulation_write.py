@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,14 @@ def test_what_an_interruption_leaves_is_cut_off(tmp_path: Path) -> None:
         assert content(torn) == whole
 
 
+def test_two_that_want_the_same_set_at_once_share_it(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(make, tmp_path / "shared", 300) for _ in range(2)]
+    assert [one.result() for one in both] == [None, None]
+    make(tmp_path / "alone", 300)
+    assert content(tmp_path / "shared") == content(tmp_path / "alone")
+
+
 def test_interrupted_folders_are_gone_on_with(tmp_path: Path) -> None:
     make(tmp_path / "torn", 20, form="folders")
     whole = content(tmp_path / "torn")
@@ -213,6 +222,12 @@ def test_bad_input_is_refused_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"set: holds other files: give an empty folder or a new one$"):
         make(tmp_path / "set", 2, form="folders")
     assert content(tmp_path / "set") == before
+
+    # What a kill before the first description had its name leaves is no other file.
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / ".dataset.json").write_text("{")
+    make(tmp_path / "begun", 2)
+    assert content(tmp_path / "begun") == before
 
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").touch()

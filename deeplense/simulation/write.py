@@ -6,11 +6,14 @@ take for one of theirs); the other files are the subject of `files`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
+import fcntl
 import importlib.metadata
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +58,11 @@ def simulate_set(
     directory = Path(directory)
     about = describe(lens_set, found, seed, form)
     try:
-        _claim(directory, about, count, form)
-        files = SetFiles(directory, form, found, drawn_columns(lens_set, found.kinds), lens_set.camera.pixels)
-        _fill(files, Simulator(lens_set, found, seed, device), count, progress)
+        directory.mkdir(parents=True, exist_ok=True)
+        with _alone(directory):
+            _claim(directory, about, count, form)
+            files = SetFiles(directory, form, found, drawn_columns(lens_set, found.kinds), lens_set.camera.pixels)
+            _fill(files, Simulator(lens_set, found, seed, device), count, progress)
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise InputError(f"--out {directory}: cannot be written ({error.strerror})") from None
@@ -77,7 +82,7 @@ def describe(lens_set: LensSet, classes: Classes, seed: int, form: Format = "pac
         "pixel_scale": lens_set.camera.pixel_scale,
         "unit": "counts, not scaled",
         "format": form,
-        "parameters": dataclasses.asdict(lens_set),
+        "parameters": _plain(lens_set),
         "made_by": {
             "deeplense": deeplense.__version__,
             "torch": torch.__version__,
@@ -86,10 +91,29 @@ def describe(lens_set: LensSet, classes: Classes, seed: int, form: Format = "pac
     }
 
 
+def _plain(value: Any) -> Any:
+    """Dataclasses as dictionaries that name their class: a uniform law and a logarithmic one have the same fields."""
+    if dataclasses.is_dataclass(value):
+        own = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"is": type(value).__name__, **own}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Wait until nobody else writes to the folder: two runs may want a set of the cache for the first time."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # let go with the process, however it ends
+        yield
+    finally:
+        os.close(handle)
+
+
 def _claim(directory: Path, about: dict[str, Any], count: int, form: Format) -> None:
     """Make the folder this set's, or see that it is; note how many images it is to hold."""
     file = directory / _ABOUT[form]
-    directory.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}")
     if file.exists():
         there = _read(file)
         differing = [key for key in about if key != "made_by" and there.get(key) != json.loads(json.dumps(about))[key]]
@@ -100,10 +124,9 @@ def _claim(directory: Path, about: dict[str, Any], count: int, form: Format) -> 
             )
         if there["count"] >= count:
             return
-    elif any(directory.iterdir()):
+    elif any(path != draft for path in directory.iterdir()):
         raise InputError(f"--out {directory}: holds other files: give an empty folder or a new one")
     # In full before it has its name: an interruption leaves the old one or none.
-    draft = file.with_name(f".{file.name}")
     draft.write_text(json.dumps({**about, "count": count}, indent=2) + "\n")
     draft.replace(file)
 
