@@ -100,7 +100,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         for name, expected in manifest["sha256"].items():
             files[name] = (folder / name).read_bytes()
             if hashlib.sha256(files[name]).hexdigest() != expected:
-                raise Damaged(f"{name} does not match its checksum")
+                raise Damaged(f"{name} does not match its checksum in manifest.json")
         average = files.get("average.safetensors")
         return Checkpoint(
             model=from_bytes(files["model.safetensors"]),

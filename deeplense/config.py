@@ -47,8 +47,8 @@ class DataConfig(_Settings):
     def __post_init__(self) -> None:
         _require(bool(self.data), "--data is empty: give a folder, a packed set or the name of a simulated set")
         _require(
-            16 <= self.image_size <= 1024,
-            f"--image-size {self.image_size}: give 16 to 1024 pixels a side",
+            32 <= self.image_size <= 1024,
+            f"--image-size {self.image_size}: give 32 to 1024 pixels a side (the network halves them five times)",
         )
 
 

@@ -168,7 +168,7 @@ def _ranking_scores(
 
 
 def _with_interval(value: float, influence: np.ndarray, pairs: int) -> Auc:
-    half = stats.norm.ppf(0.975) * float(np.sqrt((influence**2).sum()))
+    half = float(stats.norm.ppf(0.975) * np.sqrt((influence**2).sum()))
     low, high = max(0.0, value - half), min(1.0, value + half)
     if half == 0 and value == 1:
         low = 0.025 ** (1 / pairs)

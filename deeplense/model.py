@@ -48,7 +48,7 @@ def build_model(classes: int, channels: int = 1) -> torchvision.models.ResNet:
     model = torchvision.models.resnet18(num_classes=1 if classes == 2 else classes)
     if channels != 3:
         stem = model.conv1
-        model.conv1 = torch.nn.Conv2d(channels, 64, stem.kernel_size, stem.stride, stem.padding, bias=False)  # type: ignore[arg-type]
+        model.conv1 = torch.nn.Conv2d(channels, 64, stem.kernel_size, stem.stride, stem.padding, bias=False)
         torch.nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
     return model
 

@@ -65,7 +65,7 @@ def other_images(run: Path, card: ModelCard, config: EvaluateConfig) -> tuple[Im
     seen = np.array([sha256 in learned for sha256 in images.hashes])
     if seen.any() and not config.allow_overlap:
         raise InputError(
-            f"--data {config.data}: {seen.sum()} of {len(seen)} images are ones that {run} was trained on or chosen by: "
+            f"--data {config.data}: {seen.sum()} of {len(seen)} images are ones {run} was trained on or chosen by: "
             "leave them out with --allow-overlap, or score the run's own test part without --data"
         )
     if seen.all():

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
 
 from deeplense.compiling import why_not
 from deeplense.config import TrainConfig
@@ -32,7 +32,9 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     Raises:
         InputError: the processes do not divide the batch, or the device lacks the precision.
     """
-    state = PartialState()
+    # Said outright, or several processes without a GPU would each believe that they are alone.
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    state = PartialState(cpu=cpu)
     optimization = config.optimization
     if optimization.batch_size % (state.num_processes * optimization.grad_accum):
         raise InputError(
@@ -46,7 +48,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     torch.backends.cudnn.benchmark = True  # shapes never change
     torch.manual_seed(config.run.seed)  # the first weights; all else has seeds of its own
     logging.getLogger("accelerate").setLevel(logging.ERROR)
-    return Accelerator(mixed_precision=precision, log_with=None if config.tracking.wandb == "disabled" else "wandb")
+    log_with = None if config.tracking.wandb == "disabled" else "wandb"
+    return Accelerator(cpu=cpu, mixed_precision=precision, log_with=log_with)
 
 
 def _use_cores(state: PartialState) -> None:

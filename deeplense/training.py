@@ -443,7 +443,7 @@ def _average_of(model: torch.nn.Module, classes: tuple[str, ...], config: TrainC
     average = build_model(len(classes), config.data.channels)
     device = next(model.parameters()).device
     layout = torch.channels_last if config.compute.channels_last else torch.contiguous_format
-    average = average.to(device, memory_format=layout)  # type: ignore[call-overload]
+    average = average.to(device, memory_format=layout)
     average.load_state_dict(model.state_dict())
     return average.eval().requires_grad_(False)
 

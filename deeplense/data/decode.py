@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,7 +32,9 @@ def decode(path: Path) -> np.ndarray:
         BadImage: whatever is wrong with it.
     """
     try:
-        image = _canonical(_read(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what does not stop a library from reading a file stops nobody
+            image = _canonical(_read(path))
     except BadImage:
         raise
     except Exception as error:  # four libraries read these files, and wild files make them raise anything

@@ -1,0 +1,91 @@
+"""Small sets of images, a cache of their own, and the commands as a user would start them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test sees the user's cache, account or network."""
+    os.environ |= {
+        "DEEPLENSE_CACHE": str(tmp_path_factory.mktemp("cache")),
+        "TORCH_HOME": str(tmp_path_factory.mktemp("torch")),
+        "WANDB_MODE": "offline",
+    }
+    for name in ("WANDB_API_KEY", "ACCELERATE_MIXED_PRECISION"):
+        os.environ.pop(name, None)
+
+
+def lens_image(random: np.random.Generator, substructure: bool, size: int = 40) -> np.ndarray:
+    """(size, size) uint8: a noisy ring, with a bright spot on it if there is substructure. Easy on purpose."""
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    ring = np.exp(-((np.hypot(x, y) - size / 4) ** 2) / 6)
+    if substructure:
+        angle = random.uniform(0, 2 * np.pi)
+        center_x, center_y = size / 4 * np.cos(angle), size / 4 * np.sin(angle)
+        ring = ring + 2 * np.exp(-((x - center_x) ** 2 + (y - center_y) ** 2) / 4)
+    noisy = ring + random.normal(0, 0.1, ring.shape)
+    return np.clip(noisy * 80 + 20, 0, 255).astype(np.uint8)
+
+
+def write_lenses(
+    folder: Path, each: int, classes: tuple[str, ...] = ("no_sub", "sub"), seed: int = 0, suffix: str = ".png"
+) -> Path:
+    """Class folders with `each` images a class; all but the first class have substructure."""
+    random = np.random.default_rng(seed)
+    for label, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for index in range(each):
+            image = lens_image(random, substructure=label > 0)
+            if suffix == ".npy":
+                np.save(folder / name / f"{index:04d}.npy", image / 255.0)
+            else:
+                Image.fromarray(image).save(folder / name / f"{index:04d}{suffix}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lenses(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 + 120 easy images."""
+    return write_lenses(tmp_path_factory.mktemp("data") / "lenses", 120)
+
+
+def run_python(*arguments: object, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `python ARGUMENTS` in the project's folder, as a user does."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+SMALL = (
+    "--init", "random", "--image-size", "32", "--batch-size", "16", "--epochs", "2", "--lr", "1e-3",
+    "--mixed-precision", "no", "--wandb", "disabled",
+)  # fmt: skip
+"""Flags of a run that takes seconds."""
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, lenses: Path) -> Path:
+    """A finished run on `lenses`, with W&B offline."""
+    output = tmp_path_factory.mktemp("runs")
+    done = run_python(
+        "-m", "accelerate.commands.launch", "train.py", "debug", *SMALL, "--wandb", "offline", "--epochs", "4",
+        "--data", lenses, "--output-dir", output, "--name", "trained",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return output / "trained"

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision.transforms.v2.functional as TF
+from scipy import ndimage
+
+from deeplense.data.augment import affine, resample, to_unit
+
+CPU = torch.device("cpu")
+
+
+def blurred(count=4, size=60, seed=0):
+    """Smooth random images, so that two ways to interpolate agree; (N, 1, size, size) uint8."""
+    noise = np.random.default_rng(seed).random((count, 1, size, size))
+    smooth = ndimage.gaussian_filter(noise, (0, 0, 4, 4), mode="wrap")
+    smooth = (smooth - smooth.min()) / (smooth.max() - smooth.min())
+    return torch.from_numpy((smooth * 255).astype(np.uint8))
+
+
+def draws_for(angle, rotation, left_right=False, up_down=False):
+    """The draws that give an angle in degrees and these flips."""
+    return torch.tensor([[(angle / rotation + 1) / 2, 0.0 if left_right else 0.9, 0.0 if up_down else 0.9]])
+
+
+def test_nothing_drawn_changes_nothing():
+    images = blurred()
+    same = resample(images, affine(None, 4, 30, True, CPU), 60)
+    np.testing.assert_allclose((same * 0.5 + 0.5) * 255, images.float(), atol=1e-3)
+    assert same.min() >= -1
+    assert same.max() <= 1
+
+
+@pytest.mark.parametrize(("left_right", "up_down"), [(False, False), (True, False), (False, True), (True, True)])
+def test_flips_are_exact(left_right, up_down):
+    images = blurred(1)
+    maps = affine(draws_for(0, 30, left_right, up_down), 1, 30, True, CPU)
+    dims = [dim for dim, wanted in ((3, left_right), (2, up_down)) if wanted]
+    np.testing.assert_allclose((resample(images, maps, 60) * 0.5 + 0.5) * 255, images.flip(dims).float(), atol=2e-3)
+    unflipped = resample(images, affine(draws_for(0, 30, left_right, up_down), 1, 30, False, CPU), 60)
+    np.testing.assert_allclose((unflipped * 0.5 + 0.5) * 255, images.float(), atol=2e-3)
+
+
+@pytest.mark.parametrize("angle", [-30.0, 7.0, 25.0])
+def test_rotation_is_that_of_torchvision(angle):
+    images = blurred(1)
+    ours = resample(images, affine(draws_for(angle, 30), 1, 30, True, CPU), 60) * 0.5 + 0.5
+    theirs = TF.rotate(images.float() / 255, angle, interpolation=TF.InterpolationMode.BILINEAR)
+    middle = (..., slice(8, 52), slice(8, 52))
+    np.testing.assert_allclose(ours[middle], theirs[middle], atol=5e-3)
+    assert ours[0, 0, 0, 0] == 0 if abs(angle) > 20 else True  # dark outside, as there
+
+
+def test_each_image_has_its_own_map():
+    images = blurred(1).expand(64, -1, -1, -1)
+    maps = affine(torch.rand(64, 3, generator=torch.Generator().manual_seed(0)), 64, 180, True, CPU)
+    assert len(torch.unique(resample(images, maps, 30).flatten(1), dim=0)) == 64
+    rows = maps[:, :, :2]
+    torch.testing.assert_close(rows @ rows.mT, torch.eye(2).expand(64, 2, 2), atol=1e-6, rtol=0)
+    flipped = torch.linalg.det(rows) < 0  # one of the two flips
+    assert 16 < flipped.sum() < 48
+
+
+def test_a_smaller_result_averages_the_noise():
+    """White noise of 150 px at 64 px: a resize with a filter keeps about 1 / 2.3 of its spread, skipping keeps more."""
+    noise = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (8, 1, 150, 150), dtype=np.uint8))
+    maps = affine(None, 8, 0, False, CPU)
+    ours = resample(noise, maps, 64).std()
+    filtered = (F.interpolate(noise / 255, size=64, mode="bilinear", antialias=True) * 2 - 1).std()
+    skipped = (F.interpolate(noise / 255, size=64, mode="bilinear") * 2 - 1).std()
+    assert ours < 1.35 * filtered
+    assert skipped > 1.6 * filtered
+
+
+@pytest.mark.parametrize("normalize", ["auto", "range", "minmax"])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float16, np.float32])
+def test_pixels_get_to_the_unit_interval(kind, normalize):
+    random = np.random.default_rng(0)
+    floating = np.issubdtype(kind, np.floating)
+    stored = (
+        random.random((3, 1, 9, 9)) * (0.8 if normalize == "range" else 50)
+        if floating
+        else random.integers(5, 200, (3, 1, 9, 9))
+    )
+    stored = stored.astype(kind)
+    unit = to_unit(torch.from_numpy(stored), 1, normalize)
+    values = unit.double().numpy() / (255 if unit.dtype == torch.uint8 else 1)
+    if normalize == "minmax" or (normalize == "auto" and floating):
+        low, high = stored.min((1, 2, 3), keepdims=True), stored.max((1, 2, 3), keepdims=True)
+        expected = (stored.astype(float) - low) / (high.astype(float) - low)
+    else:
+        expected = stored.astype(float) / (1 if floating else np.iinfo(kind).max)
+    np.testing.assert_allclose(values, expected, atol=1e-3)
+    assert unit.dtype == (torch.uint8 if kind == np.uint8 and normalize != "minmax" else torch.float16)
+
+
+def test_colour_and_grey():
+    colour = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 9, 9), dtype=np.uint8))
+    np.testing.assert_allclose(to_unit(colour, 1, "auto").float(), TF.rgb_to_grayscale(colour).float(), atol=1)
+    grey = to_unit(colour[:, :1], 3, "auto")
+    assert grey.shape == (2, 3, 9, 9)
+    assert torch.equal(grey[:, 0], grey[:, 2])
+
+
+def test_an_image_of_one_value_is_dark_and_finite():
+    assert not to_unit(torch.full((1, 1, 9, 9), 7.0), 1, "auto").any()
