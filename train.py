@@ -47,7 +47,7 @@ def main(config: TrainConfig) -> None:
         if first and not goes_on:
             write_split(folder / "split.csv", images, split)
             show_images(folder, images, split, store, batches)
-        trainer = Trainer(config, accelerator, model, store, batches, split.val, images.classes, folder)
+        trainer = Trainer(config, accelerator, model, store, batches, images, split.val, folder)
         if goes_on and not trainer.resume() and first:
             print("there is no checkpoint yet: starting from the beginning")
         log = MetricsLog(folder / "metrics.jsonl", trainer.position.log_bytes) if first else None

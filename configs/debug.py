@@ -1,10 +1,11 @@
 """Seconds: does everything work? Two epochs at 32 px."""
 
-from deeplense.config import DataConfig, ModelConfig, OptimizationConfig, TrainConfig
+from deeplense.config import DataConfig, ModelConfig, OptimizationConfig, SimulationConfig, TrainConfig
 
 CONFIG = TrainConfig(
     preset="debug",
     data=DataConfig(image_size=32),
+    simulation=SimulationConfig(count=600),
     model=ModelConfig(init="random"),
     optimization=OptimizationConfig(lr=1e-3, batch_size=32, epochs=2),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -22,6 +23,8 @@ def why_not(kind: str) -> str | None:
     A compiler that is installed may still not work (no `Python.h`, a GPU that Triton does not know), so this compiles
     a trivial function and compares what it gives. Seconds on the first call of a process, nothing after.
     """
+    # It warns of a CUDA toolkit without a GPU, which nobody asked about.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
         probe = torch.arange(8.0, device=kind)
         result = torch.compile(_trivial, dynamic=False)(probe)

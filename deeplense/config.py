@@ -53,6 +53,28 @@ class DataConfig(_Settings):
 
 
 @dataclasses.dataclass(frozen=True)
+class SimulationConfig(_Settings):
+    """Simulated sets; has effect only where --data is the name of one."""
+
+    count: int = 10_000
+    """Images of all classes together. With --online: the share of them that is for validation and test."""
+    classes: tuple[str, ...] = ("no_sub", "sub")
+    """Of no_sub, cdm (called sub where there are two classes) and axion."""
+    simulation_seed: int = 0
+    """Another seed gives other images."""
+    online: bool = False
+    """Simulate each training batch fresh on the device; validation and test images stay fixed."""
+    epoch_images: int = 10_000
+    """Training images that --online calls an epoch."""
+
+    def __post_init__(self) -> None:
+        _require(self.count >= 1, f"--count {self.count}: give the number of images, 1 or more")
+        _require(len(set(self.classes)) >= 2, f"--classes {' '.join(self.classes)}: give two or more")
+        _require(self.simulation_seed >= 0, f"--simulation-seed {self.simulation_seed}: give 0 or more")
+        _require(self.epoch_images >= 1, f"--epoch-images {self.epoch_images}: give 1 or more")
+
+
+@dataclasses.dataclass(frozen=True)
 class SplitConfig(_Settings):
     """The three-way split, drawn over the content of the images."""
 
@@ -225,6 +247,7 @@ class TrainConfig(_Settings):
     preset: Annotated[str, tyro.conf.Suppress] = "report"
     """The preset that the settings started from."""
     data: DataConfig = DataConfig()
+    simulation: SimulationConfig = SimulationConfig()
     split: SplitConfig = SplitConfig()
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
@@ -238,6 +261,10 @@ class TrainConfig(_Settings):
             self.optimization.patience is None or self.split.val_fraction > 0,
             f"--patience {self.optimization.patience} needs validation images: give --val-fraction above 0",
         )
+        _require(
+            not self.simulation.online or self.simulation.epoch_images >= self.optimization.batch_size,
+            f"--epoch-images {self.simulation.epoch_images} is less than --batch-size {self.optimization.batch_size}",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,7 +274,11 @@ class EvaluateConfig(_Settings):
     run: Annotated[Path, tyro.conf.Positional]
     """The run folder."""
     data: str | None = None
-    """Other images: class folders, a packed set, a simulated set, or a flat folder without labels. None: the run's."""
+    """Other images: class folders, packed, simulated, or a flat folder without labels; none: the run's own."""
+    count: int = 2_000
+    """Images of a simulated set."""
+    simulation_seed: int = 1
+    """Seed of a simulated set; runs train on seed 0 unless told otherwise."""
     split: Literal["test", "val", "train", "all"] = "test"
     """Part of the run's own images to score (not with --data, which is scored whole)."""
     name: str | None = None

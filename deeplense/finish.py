@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from deeplense import plots
-from deeplense.data.batches import PixelStore, TrainBatches, plain_batches
+from deeplense.data.batches import Batches, PixelStore, plain_batches
 from deeplense.data.imageset import ImageSet
 from deeplense.data.split import Split
 from deeplense.evaluation import load_best, predict, say, write_evaluation
@@ -24,20 +24,21 @@ SAMPLES = 8
 """Images of each class in a figure."""
 
 
-def show_images(folder: Path, images: ImageSet, split: Split, store: PixelStore, batches: TrainBatches) -> None:
+def show_images(folder: Path, images: ImageSet, split: Split, store: PixelStore, batches: Batches) -> None:
     """Figures of training images of each class, and of the first batch as the network will see it."""
     assert images.labels is not None
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
-    labels = images.labels[split.train]
-    some = np.concatenate([split.train[labels == label][:SAMPLES] for label in range(len(images.classes))])
+    shown = split.train if len(split.train) else split.val
+    labels = images.labels[shown]
+    some = np.concatenate([shown[labels == label][:SAMPLES] for label in range(len(images.classes))])
     pixels = next(plain_batches(store, some, len(some))).cpu().numpy()
     names = [images.classes[label] for label in images.labels[some]]
-    plots.plot_samples(figures / "samples.png", pixels, names, "training images")
+    plots.plot_samples(figures / "samples.png", pixels, names, "samples of each class")
     augmented, own = next(batches.epoch(0))
-    shown = torch.cat([(own == label).nonzero()[:SAMPLES, 0] for label in range(len(images.classes))])
-    names = [images.classes[label] for label in own[shown].tolist()]
-    plots.plot_samples(figures / "first_batch.png", augmented[shown].cpu().numpy(), names, "first batch, augmented")
+    first = torch.cat([(own == label).nonzero()[:SAMPLES, 0] for label in range(len(images.classes))])
+    names = [images.classes[label] for label in own[first].tolist()]
+    plots.plot_samples(figures / "first_batch.png", augmented[first].cpu().numpy(), names, "first batch, augmented")
 
 
 def finish(

@@ -11,9 +11,11 @@ import numpy as np
 from deeplense.config import EvaluateConfig, TrainConfig
 from deeplense.data.images import load_images
 from deeplense.data.imageset import ImageSet
+from deeplense.data.simulated import load_data, simulated
 from deeplense.data.split import read_split
 from deeplense.errors import InputError
 from deeplense.evaluation import ModelCard
+from deeplense.simulation.sets import SETS
 
 
 def own_images(run: Path, trained: TrainConfig, config: EvaluateConfig) -> tuple[ImageSet, np.ndarray]:
@@ -22,7 +24,7 @@ def own_images(run: Path, trained: TrainConfig, config: EvaluateConfig) -> tuple
     Raises:
         InputError: the images are not those of the run any more, or the part is empty.
     """
-    images = load_images(trained.data.data, trained.data.bad_images)
+    images = load_data(trained.data, trained.simulation, trained.split)
     part_of = {row["sha256"]: row["split"] for row in read_split(run / "split.csv")}
     if set(images.hashes) != set(part_of):
         changed = len(set(images.hashes) ^ set(part_of))
@@ -51,7 +53,10 @@ def other_images(run: Path, card: ModelCard, config: EvaluateConfig) -> tuple[Im
         InputError: classes that the run does not know, or images that it has learned from.
     """
     assert config.data is not None
-    images = load_images(config.data, config.bad_images, labelled=False)
+    if config.data in SETS:
+        images = simulated(config.data, config.count, card.classes, config.simulation_seed, "cpu")
+    else:
+        images = load_images(config.data, config.bad_images, labelled=False)
     unknown = [name for name in images.classes if name not in card.classes]
     if unknown:
         raise InputError(

@@ -15,9 +15,9 @@ from accelerate.utils import broadcast_object_list, parse_flag_from_env
 
 from deeplense.compiling import why_not
 from deeplense.config import TrainConfig
-from deeplense.data.batches import PixelStore, TrainBatches
-from deeplense.data.images import load_images
+from deeplense.data.batches import Batches, PixelStore, StreamBatches, TrainBatches
 from deeplense.data.imageset import ImageSet
+from deeplense.data.simulated import load_data
 from deeplense.data.split import PARTS, Split
 from deeplense.errors import InputError, is_first_process
 from deeplense.model import Initialization
@@ -75,36 +75,38 @@ def on_first(accelerator: Accelerator, act: Callable[[], T]) -> T:
 
 
 def load_on_all(accelerator: Accelerator, config: TrainConfig) -> ImageSet:
-    """The images, decoded by one process of each machine and mapped by all."""
+    """The images, decoded or simulated by one process of each machine and mapped by all."""
     with accelerator.local_main_process_first():
-        return load_images(config.data.data, config.data.bad_images)
+        return load_data(config.data, config.simulation, config.split, accelerator.device)
 
 
 def make_batches(
     accelerator: Accelerator, config: TrainConfig, images: ImageSet, split: Split
-) -> tuple[PixelStore, TrainBatches]:
+) -> tuple[PixelStore, Batches]:
     """The pixels on the device, and this process's share of the training batches.
 
     Raises:
         InputError: there are fewer training images than a batch has.
     """
     assert images.labels is not None
-    batch_size = config.optimization.batch_size
-    if len(split.train) < batch_size:
+    batch_size, simulation = config.optimization.batch_size, config.simulation
+    if not simulation.online and len(split.train) < batch_size:
         raise InputError(f"--batch-size {batch_size} is more than the {len(split.train)} training images: lower it")
     store = PixelStore(images, config.data, accelerator.device)
-    batches = TrainBatches(
-        store=store,
-        labels=images.labels,
-        indices=split.train,
-        augment=config.augment,
-        batch_size=batch_size,
-        parts=config.optimization.grad_accum,
-        seed=config.run.seed,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-    )
-    return store, batches
+    common = {
+        "store": store,
+        "augment": config.augment,
+        "batch_size": batch_size,
+        "parts": config.optimization.grad_accum,
+        "rank": accelerator.process_index,
+        "world": accelerator.num_processes,
+    }
+    if simulation.online:
+        from deeplense.simulation.stream import ImageStream  # here, since most runs need none of it
+
+        stream = ImageStream(config.data.data, simulation.classes, config.run.seed, accelerator.device)
+        return store, StreamBatches(stream=stream, epoch_images=simulation.epoch_images, **common)
+    return store, TrainBatches(labels=images.labels, indices=split.train, seed=config.run.seed, **common)
 
 
 def prepare_network(model: torch.nn.Module, config: TrainConfig, device: torch.device) -> bool:
@@ -147,7 +149,7 @@ def announce(
     config: TrainConfig,
     images: ImageSet,
     split: Split,
-    batches: TrainBatches,
+    batches: Batches,
     model: torch.nn.Module,
     facts: dict[str, Any],
     folder: Path,
@@ -169,6 +171,7 @@ def announce(
     lines = {
         "images": f"{len(images)} of {height} x {width} px, {channels} channel(s), from {config.data.data}",
         **{f"  {part}": counts[part] for part in PARTS},
+        **({"  online": f"{config.simulation.epoch_images} fresh ones an epoch"} if config.simulation.online else {}),
         "batch": f"{optimization.batch_size} = {facts['world_size']} process(es) x {optimization.grad_accum} part(s) x "
         f"{share // optimization.grad_accum}",
         "steps": f"{batches.steps} an epoch, {batches.steps * optimization.epochs} in {optimization.epochs} epochs",

@@ -32,7 +32,8 @@ from deeplense.checkpoint import (
     write_folder,
 )
 from deeplense.config import OptimizationConfig, TrainConfig
-from deeplense.data.batches import PixelStore, TrainBatches
+from deeplense.data.batches import Batches, PixelStore
+from deeplense.data.imageset import ImageSet
 from deeplense.errors import Stopped, TrainingError
 from deeplense.evaluation import ModelCard, predict
 from deeplense.metrics import score
@@ -78,9 +79,9 @@ class Trainer:
         accelerator: Accelerator,
         model: torch.nn.Module,
         store: PixelStore,
-        batches: TrainBatches,
+        batches: Batches,
+        images: ImageSet,
         val_indices: np.ndarray,
-        classes: tuple[str, ...],
         folder: Path,
     ) -> None:
         self.config = config
@@ -88,14 +89,16 @@ class Trainer:
         self.store = store
         self.batches = batches
         self.val_indices = val_indices
-        self.classes = classes
+        assert images.labels is not None
+        self.classes = images.classes
+        self.val_labels = images.labels[val_indices]
         self.folder = folder
         self.position = Position()
         self.plain = model
         optimizer = make_optimizer(config.optimization, model)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.torch_optimizer: torch.optim.Optimizer = optimizer
-        self.average = _average_of(model, classes, config) if config.optimization.ema_decay else None
+        self.average = _average_of(model, images.classes, config) if config.optimization.ema_decay else None
         self.log_every = min(50, math.ceil(batches.steps / 4))
         # On the device, since the last log line: sum of the loss and the finite steps it is over; and, since the last
         # finite step, those whose gradient was not.
@@ -214,14 +217,13 @@ class Trainer:
             logits = predict(
                 network, self.store, self.val_indices, accelerator=self.accelerator, interrupt=self._check_in
             )
-        labels = self.batches.labels[self.val_indices]
         chances = probabilities(logits).cpu().numpy()
         if not np.isfinite(chances).all():
             raise TrainingError(
                 f"the network's output is not finite at step {self.position.step}: lower --lr, give --clip-norm, or "
                 "--mixed-precision no; the checkpoints before it are whole"
             )
-        return score(labels, chances, self.classes)
+        return score(self.val_labels, chances, self.classes)
 
     # ---- one step ----------------------------------------------------------------------------------------------
 

@@ -234,7 +234,7 @@ def test_bad_input_is_refused_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"other: holds other files: give an empty folder or a new one$"):
         make(tmp_path / "other", 2)
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"^--out .*file: cannot be written \(File exists\)$"):
+    with pytest.raises(InputError, match=r"^.*file: cannot be written \(File exists\)$"):
         make(tmp_path / "file", 2)
     (tmp_path / "set" / "dataset.json").write_text("{")
     with pytest.raises(InputError, match=r"dataset.json: is no simulated set's description"):

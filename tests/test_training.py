@@ -93,7 +93,7 @@ def trainer(lenses, tmp_path):
         model = build_model(2, 1)
         AcceleratorState._reset_state(reset_partial_state=True)
         accelerator = Accelerator(mixed_precision=mixed_precision, cpu=True)
-        own = Trainer(config, accelerator, model, store, batches, np.arange(1, 240, 6), images.classes, tmp_path)
+        own = Trainer(config, accelerator, model, store, batches, images, np.arange(1, 240, 6), tmp_path)
         own.lines = Lines()
         return own
 

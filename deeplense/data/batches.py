@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -20,6 +21,9 @@ import torch
 from deeplense.config import AugmentConfig, DataConfig
 from deeplense.data.augment import affine, resample, to_unit
 from deeplense.data.imageset import ImageSet
+
+if TYPE_CHECKING:
+    from deeplense.simulation.stream import ImageStream
 
 UPLOAD = 2048
 """Images that are converted at a time on their way to the device."""
@@ -48,7 +52,11 @@ class PixelStore:
                 yield self.on_device[torch.from_numpy(index).to(self.device, non_blocking=True)]
         else:
             for stored in _ahead(self._read, indices):
-                yield self._to_unit(stored.to(self.device, non_blocking=True))
+                yield self.to_unit(stored.to(self.device, non_blocking=True))
+
+    def to_unit(self, stored: torch.Tensor) -> torch.Tensor:
+        """Pixels as they are stored, (B, C, H, W) on the device, as the network is to see them: `augment.to_unit`."""
+        return to_unit(stored, self.config.channels, self.config.normalize)
 
     def _placement(self) -> str:
         if self.config.placement != "auto":
@@ -66,10 +74,7 @@ class PixelStore:
         return stored.pin_memory() if self.device.type == "cuda" else stored
 
     def _convert(self, stored: np.ndarray) -> torch.Tensor:
-        return self._to_unit(torch.from_numpy(np.array(stored)).to(self.device))
-
-    def _to_unit(self, stored: torch.Tensor) -> torch.Tensor:
-        return to_unit(stored, self.config.channels, self.config.normalize)
+        return self.to_unit(torch.from_numpy(np.array(stored)).to(self.device))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +108,9 @@ class TrainBatches:
         order, draws = epoch_plan(self.seed, epoch, len(self.indices))
         index = self.indices[order]
         places = [
-            slice(place, place + self._share) for step in range(start, self.steps) for place in self._places(step)
+            slice(place, place + self._share)
+            for step in range(start, self.steps)
+            for place in own_places(step, self.batch_size, self.rank, self.world, self.parts)
         ]
         pixels_of = self.store.batches(index[place] for place in places)
         device = self.store.device
@@ -117,10 +124,50 @@ class TrainBatches:
     def _share(self) -> int:
         return self.batch_size // (self.world * self.parts)
 
-    def _places(self, step: int) -> range:
-        """Where the parts of this process begin within the epoch."""
-        first = step * self.batch_size + self.rank * self._share * self.parts
-        return range(first, first + self._share * self.parts, self._share)
+
+@dataclasses.dataclass(frozen=True)
+class StreamBatches:
+    """Training batches that are simulated on the device when they are needed.
+
+    Image k of the run follows from (seed, k), and batch n holds images n B to (n + 1) B: the sequence is the same for
+    any number of processes and any size of the batch.
+    """
+
+    store: PixelStore
+    """Whose treatment of pixels is that of the fixed images, too."""
+    stream: ImageStream
+    augment: AugmentConfig
+    batch_size: int
+    parts: int
+    epoch_images: int
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def steps(self) -> int:
+        """Global batches in an epoch."""
+        return self.epoch_images // self.batch_size
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """As `TrainBatches.epoch`."""
+        share = self.batch_size // (self.world * self.parts)
+        for step in range(start, self.steps):
+            for first in own_places(epoch * self.steps + step, self.batch_size, self.rank, self.world, self.parts):
+                numbers = torch.arange(first, first + share, device=self.store.device)
+                counts, labels = self.stream.images(numbers)
+                draws = self.stream.uniforms(numbers)
+                maps = affine(draws, share, self.augment.rotation, self.augment.flips, self.store.device)
+                yield resample(self.store.to_unit(counts), maps, self.store.config.image_size), labels
+
+
+Batches = TrainBatches | StreamBatches
+
+
+def own_places(step: int, batch_size: int, rank: int, world: int, parts: int) -> range:
+    """Where the parts of one process's share of global batch `step` begin in the sequence of images."""
+    share = batch_size // world
+    first = step * batch_size + rank * share
+    return range(first, first + share, share // parts)
 
 
 def epoch_plan(seed: int, epoch: int, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -32,6 +32,19 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def first(self, count: int) -> ImageSet:
+        """The first `count` images."""
+        if count >= len(self):
+            return self
+        return dataclasses.replace(
+            self,
+            pixels=self.pixels[:count],
+            labels=None if self.labels is None else self.labels[:count],
+            paths=self.paths[:count],
+            hashes=self.hashes[:count],
+            parts=None if self.parts is None else self.parts[:count],
+        )
+
     def fingerprint(self) -> str:
         """One hash over content and labels of the whole set, whatever the order."""
         names = [""] * len(self) if self.labels is None else [self.classes[label] for label in self.labels]

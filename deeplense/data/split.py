@@ -155,7 +155,8 @@ def _refuse_contradictions(images: ImageSet) -> None:
 
 def _refuse_empty_parts(images: ImageSet, split: Split, config: SplitConfig) -> None:
     assert images.labels is not None
-    wanted = {"train": 1.0, "val": config.val_fraction, "test": config.test_fraction}
+    trains = images.parts is None or "train" in images.parts  # else the training images are simulated as needed
+    wanted = {"train": float(trains), "val": config.val_fraction, "test": config.test_fraction}
     for part, fraction in wanted.items():
         for label, name in enumerate(images.classes):
             if fraction and not (images.labels[split.part(part)] == label).any():

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from deeplense.simulation.counters import uniform
 from deeplense.simulation.sets import find_classes, find_set
 from deeplense.simulation.simulator import Simulator
+
+_AUGMENTATION = 4
+"""Second word of the random counter (`simulator`, `draw` and `camera` have the others)."""
 
 
 class ImageStream:
@@ -39,6 +43,12 @@ class ImageStream:
         """
         counts, draws = self.simulator.make(numbers)
         return counts[:, None], draws.label
+
+    def uniforms(self, numbers: Tensor) -> Tensor:
+        """Three draws from (0, 1) for each of `numbers`, (B, 3) float32: for whoever augments the images."""
+        zero = torch.zeros_like(numbers)
+        words = self.simulator.random((zero, zero + _AUGMENTATION, numbers & 0xFFFFFFFF, numbers >> 32 << 8))
+        return torch.stack([uniform(word) for word in words[:3]], 1)
 
     def span(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Images `start` to `stop`, without `stop`; see `images`."""

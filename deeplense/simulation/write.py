@@ -65,9 +65,9 @@ def simulate_set(
             _fill(files, Simulator(lens_set, found, seed, device), count, progress)
     except OSError as error:
         if error.errno not in _NO_ROOM:
-            raise InputError(f"--out {directory}: cannot be written ({error.strerror})") from None
+            raise InputError(f"{directory}: cannot be written ({error.strerror})") from None
         raise InputError(
-            f"--out {directory}: the disk is full; {finished_images(directory)} of {count} images are there "
+            f"{directory}: the disk is full; {finished_images(directory)} of {count} images are there "
             "and can be used: make room and give the same command again to go on"
         ) from None
 
@@ -119,13 +119,13 @@ def _claim(directory: Path, about: dict[str, Any], count: int, form: Format) -> 
         differing = [key for key in about if key != "made_by" and there.get(key) != json.loads(json.dumps(about))[key]]
         if differing:
             raise InputError(
-                f"--out {directory}: holds another set ({', '.join(differing)} differ): "
+                f"{directory}: holds another set ({', '.join(differing)} differ): "
                 "give another folder, or remove this one"
             )
         if there["count"] >= count:
             return
     elif any(path != draft for path in directory.iterdir()):
-        raise InputError(f"--out {directory}: holds other files: give an empty folder or a new one")
+        raise InputError(f"{directory}: holds other files: give an empty folder or a new one")
     # In full before it has its name: an interruption leaves the old one or none.
     draft.write_text(json.dumps({**about, "count": count}, indent=2) + "\n")
     draft.replace(file)
