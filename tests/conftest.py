@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,16 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> None:
     }
     for name in ("WANDB_API_KEY", "ACCELERATE_MIXED_PRECISION"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def _alone_again() -> Iterator[None]:
+    """Accelerate keeps its state for the life of a process; a test is a run of its own."""
+    yield
+    if "accelerate" in sys.modules:
+        from accelerate.state import AcceleratorState
+
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def lens_image(random: np.random.Generator, substructure: bool, size: int = 40) -> np.ndarray:

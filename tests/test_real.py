@@ -1,0 +1,52 @@
+"""On the public DeepLense images, where `DEEPLENSE_REAL_DATA` names their folder (`no_sub` and `sub`, 4,000 each)."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import run_python
+from PIL import Image
+
+from deeplense.config import SplitConfig
+from deeplense.data.images import load_images
+from deeplense.data.split import split_images
+from deeplense.metrics import auc_delong
+
+WHERE = os.environ.get("DEEPLENSE_REAL_DATA", "")
+pytestmark = pytest.mark.skipif(not WHERE, reason="DEEPLENSE_REAL_DATA names no folder of real images")
+
+
+@pytest.fixture(scope="module")
+def real():
+    return load_images(WHERE)
+
+
+def test_all_of_them_open(real):
+    assert (len(real), real.classes, real.pixels.shape[1:]) == (8000, ("no_sub", "sub"), (1, 150, 150))
+    assert len(set(real.hashes)) == 8000
+    for index in (0, 4000, 7999):
+        np.testing.assert_array_equal(real.pixels[index, 0], np.asarray(Image.open(Path(WHERE) / real.paths[index])))
+
+
+def test_brightness_tells_nothing(real):
+    """The published figure for mean brightness is an AUC of 0.522 on the full set."""
+    brightness = real.pixels.reshape(8000, -1).mean(1)
+    assert auc_delong(real.labels == 1, brightness).value == pytest.approx(0.522, abs=0.02)
+
+
+def test_the_split(real):
+    split = split_images(real, SplitConfig())
+    assert (len(split.train), len(split.val), len(split.test)) == (5600, 800, 1600)
+
+
+@pytest.mark.slow
+def test_quickstart_beats_what_needs_no_network(tmp_path):
+    """100 principal components and boosted trees reach 0.986 on these images."""
+    done = run_python(
+        "train.py", "quickstart", "--data", WHERE, "--output-dir", tmp_path, "--name", "run", "--wandb", "disabled",
+        timeout=1800,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["test"]["roc_auc"] > 0.986
