@@ -10,7 +10,6 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -31,13 +30,14 @@ from deeplense.checkpoint import (
     save_checkpoint,
     write_folder,
 )
-from deeplense.config import OptimizationConfig, TrainConfig
+from deeplense.config import TrainConfig
 from deeplense.data.batches import Batches, PixelStore
 from deeplense.data.imageset import ImageSet
 from deeplense.errors import Stopped, TrainingError
 from deeplense.evaluation import ModelCard, predict
 from deeplense.metrics import score
 from deeplense.model import build_model, loss_function, probabilities
+from deeplense.optimization import learning_rate, make_optimizer
 from deeplense.stopping import StopRequest
 from deeplense.tracking import MetricsLog, Tracker
 
@@ -408,38 +408,6 @@ VALIDATION_SCORES = (
 )
 
 
-def learning_rate(config: OptimizationConfig, step: int, steps_per_epoch: int) -> float:
-    """Learning rate of optimiser step `step`, counted from 0.
-
-    A function of the step, so that a resumed run, or one of another world size, has the same one. `onecycle` is that of
-    Smith & Topin (arXiv:1708.07120) in torch's form: cosine from lr / 25 up to lr over 30 %, then down to lr / 250,000.
-    """
-    total = config.epochs * steps_per_epoch
-    warmup = config.warmup_epochs * steps_per_epoch
-    if config.schedule == "onecycle":
-        top = 0.3 * total - 1
-        low, end = config.lr / 25, config.lr / 25e4
-        if step < top:
-            return _cosine(low, config.lr, step / top)
-        return _cosine(config.lr, end, (step - top) / max(total - 1 - top, 1))
-    if step < warmup:
-        return config.lr * (step + 1) / warmup
-    if config.schedule == "cosine":
-        return _cosine(config.lr, 0.0, (step - warmup) / (total - warmup))
-    return config.lr
-
-
-def make_optimizer(config: OptimizationConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """The optimiser, fused: one kernel a step, which can also leave a step out without waiting for the device."""
-    settings: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), momentum=0.9, nesterov=True, **settings)
-    kind: Callable[..., torch.optim.Optimizer] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[
-        config.optimizer
-    ]
-    return kind(model.parameters(), **settings)
-
-
 def _average_of(model: torch.nn.Module, classes: tuple[str, ...], config: TrainConfig) -> torch.nn.Module:
     """A second network that holds the moving average; it starts as a copy."""
     average = build_model(len(classes), config.data.channels)
@@ -448,7 +416,3 @@ def _average_of(model: torch.nn.Module, classes: tuple[str, ...], config: TrainC
     average = average.to(device, memory_format=layout)
     average.load_state_dict(model.state_dict())
     return average.eval().requires_grad_(False)
-
-
-def _cosine(start: float, end: float, part: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * min(max(part, 0.0), 1.0))) / 2
