@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from deeplense.cli import parse
 from deeplense.config import EvaluateConfig
@@ -23,18 +22,18 @@ def main(config: EvaluateConfig) -> None:
     from deeplense.cli import load_config
     from deeplense.evaluation import load_best, predict, say, store_for, write_evaluation
     from deeplense.model import probabilities
-    from deeplense.scored import other_images, own_images
+    from deeplense.scored import name_of, other_images, own_images
 
     run = config.run
     model, card = load_best(run)
     trained = load_config(run / "config.json")
     if config.data is None:
-        images, indices = own_images(run, trained, config)
+        images, indices = own_images(run, card, trained, config)
         name: str = config.split
         about: dict[str, object] = {"split": config.split, "data": trained.data.data}
     else:
         images, indices, left_out = other_images(run, card, config)
-        name, about = Path(config.data).name, {"data": config.data, "left_out_since_learned_from": left_out}
+        name, about = name_of(config), {"data": config.data, "left_out_since_learned_from": left_out}
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     store = store_for(images, card, device)

@@ -16,7 +16,8 @@ def main(config: TrainConfig) -> None:
     """The story of a training run, from its settings to its honest test score."""
     # Here and not above: torch takes seconds to import, and --help and a wrong flag should not wait for it.
     from deeplense import runs, session
-    from deeplense.data.split import split_images, write_split
+    from deeplense.checkpoint import load_newest
+    from deeplense.data.split import check_split, split_images, write_split
     from deeplense.finish import finish, show_images
     from deeplense.model import build_model, initialize
     from deeplense.stopping import StopRequest
@@ -32,27 +33,37 @@ def main(config: TrainConfig) -> None:
         return
 
     # Everything that can be refused is looked at before anything is written.
+    folder = runs.run_folder(config)
     images = session.load_on_all(accelerator, config)
     split = split_images(images, config.split)
+    checkpoint = load_newest(folder / "checkpoints") if goes_on else None
     model = build_model(len(images.classes), config.data.channels)
-    initialization = session.on_first(accelerator, lambda: initialize(model, config.model))
+    initialization = session.on_first(
+        accelerator, lambda: runs.first_initialization(folder) if checkpoint else initialize(model, config.model)
+    )
     store, batches = session.make_batches(accelerator, config, images, split)
     compiled = session.prepare_network(model, config, accelerator.device)
     facts = session.facts_of(accelerator, images, store, initialization, compiled)
 
     # The record of the run is on disk before its first step.
-    folder = session.on_first(accelerator, lambda: runs.open_folder(config, goes_on))
-    first = accelerator.is_main_process
-    with runs.Record(folder, facts) if first else nullcontext():
-        if first and not goes_on:
+    def write_down() -> runs.Record:
+        if not goes_on:
+            runs.make_folder(config)
+        record = runs.Record(folder, facts)
+        if (folder / "split.csv").exists():
+            check_split(folder / "split.csv", images, split)
+        else:
             write_split(folder / "split.csv", images, split)
             show_images(folder, images, split, store, batches)
+        return record
+
+    with session.only_first(accelerator, write_down) or nullcontext():
         trainer = Trainer(config, accelerator, model, store, batches, images, split.val, folder)
-        if goes_on and not trainer.resume() and first:
-            print("there is no checkpoint yet: starting from the beginning")
-        log = MetricsLog(folder / "metrics.jsonl", trainer.position.log_bytes) if first else None
-        tracker = Tracker(accelerator, config, folder, facts)
-        if first:
+        if checkpoint is not None:
+            trainer.resume(checkpoint)
+        log = session.only_first(accelerator, lambda: MetricsLog(folder / "metrics.jsonl", trainer.position.log_bytes))
+        tracker = session.only_first(accelerator, lambda: Tracker(accelerator, config, folder, facts))
+        if tracker is not None:
             session.announce(config, images, split, batches, model, facts, folder, tracker.where())
 
         stop = StopRequest()
@@ -61,7 +72,7 @@ def main(config: TrainConfig) -> None:
             trainer.fit(log, tracker, stop)
             finish(accelerator, trainer, images, split, folder, tracker)
         finally:
-            tracker.finish()
+            accelerator.end_training()
 
 
 if __name__ == "__main__":

@@ -16,11 +16,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,8 @@ import torch
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 
-from deeplense.errors import TrainingError
+from deeplense.errors import InputError, TrainingError, is_first_process
+from deeplense.files import write_folder
 
 FORMAT = 1
 
@@ -72,21 +71,29 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint, keep: int) 
             f"the checkpoint {target} cannot be written ({error.strerror}): the ones before it are whole; "
             "make room and go on with --resume"
         ) from None
-    for old in _candidates(folder)[keep:]:
+    # Later ones are damaged, or the run would have gone on from them.
+    later = [path for path in _candidates(folder) if path.name > f"{target.name}.replaced"]
+    earlier = [path for path in _candidates(folder) if path not in later]
+    for old in later + earlier[keep:]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
 
 def load_newest(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole, after a warning for each newer one that is not; None if there is none."""
-    for candidate in _candidates(folder):
+    """The newest checkpoint that is whole, after a warning for each newer one that is not; None if there are none.
+
+    Raises:
+        InputError: there are some, and none is whole.
+    """
+    candidates = _candidates(folder)
+    for candidate in candidates:
         try:
             return read_checkpoint(candidate)
         except Damaged as damage:
-            print(
-                f"warning: checkpoint {candidate} is damaged ({damage}): using the one before",
-                file=sys.stderr,
-            )
+            if is_first_process():
+                print(f"warning: checkpoint {candidate} is damaged ({damage}): using the one before", file=sys.stderr)
+    if candidates:
+        raise InputError(f"--resume: no checkpoint in {folder} is whole: restore one, or start again with --overwrite")
     return None
 
 
@@ -112,38 +119,6 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         raise Damaged(f"{Path(error.filename or folder).name}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(f"manifest.json cannot be understood: {type(error).__name__}") from None
-
-
-def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder so that at any moment, power cuts included, `target` or `target.replaced` is whole.
-
-    A folder that is there already is moved to `target.replaced` until its successor stands, and then deleted.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir()
-        for name, content in files.items():
-            with (aside / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        _sync(aside)
-        replaced = replaced_name(target)
-        if target.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-            target.rename(replaced)
-        aside.rename(target)
-        _sync(target.parent)
-        shutil.rmtree(replaced, ignore_errors=True)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def replaced_name(target: Path) -> Path:
-    """Where `write_folder` keeps the folder that it replaces."""
-    return target.with_name(f"{target.name}.replaced")
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> State:
@@ -178,12 +153,3 @@ def _candidates(folder: Path) -> list[Path]:
 def _contiguous(state: State) -> State:
     """On the host, in plain memory layout, none sharing memory: what safetensors takes."""
     return {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
-
-
-def _sync(folder: Path) -> None:
-    """Make renames within `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

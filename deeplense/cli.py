@@ -80,7 +80,7 @@ def load_config(file: Path) -> TrainConfig:
     try:
         return pydantic.TypeAdapter(TrainConfig).validate_json(file.read_bytes())
     except OSError as error:
-        raise InputError(f"--config {file}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{file}: cannot be read ({error.strerror}); a configuration is a run's config.json") from None
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

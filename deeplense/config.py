@@ -38,7 +38,7 @@ class DataConfig(_Settings):
     """Channels that the network sees: colour becomes 1 by luminance, grey becomes 3 by copying."""
     normalize: Literal["auto", "range", "minmax"] = "auto"
     """How pixels get to [0, 1]: by their range, or each image by its own minimum and maximum.
-    auto: 8 and 16 bit integers by the range of their type, all else minmax. range: floats must be in [0, 1]."""
+    auto: unsigned 8 and 16 bit integers by range, all else minmax. range: other numbers must be in [0, 1]."""
     bad_images: Literal["error", "skip"] = "error"
     """An image that cannot be read, or has pixels that are no numbers: stop, or leave it out."""
     placement: Literal["auto", "device", "host"] = "auto"
@@ -167,6 +167,10 @@ class OptimizationConfig(_Settings):
             f"--grad-accum {self.grad_accum} does not divide --batch-size {self.batch_size}",
         )
         _require(
+            self.batch_size // self.grad_accum >= 2,
+            f"--grad-accum {self.grad_accum} leaves parts of one image, and batch norm needs two: lower it",
+        )
+        _require(
             self.clip_norm is None or 0 < self.clip_norm < float("inf"),
             f"--clip-norm {self.clip_norm}: give a norm above 0, or none",
         )
@@ -223,6 +227,7 @@ class RunConfig(_Settings):
             not (self.resume and self.overwrite),
             "--resume and --overwrite exclude each other: give one of them",
         )
+        _require(not self.resume or self.name is not None, "--resume: which run? give its --name as well")
         _require(self.checkpoint_minutes > 0, f"--checkpoint-minutes {self.checkpoint_minutes}: give more than 0")
         _require(self.keep_checkpoints >= 1, f"--keep-checkpoints {self.keep_checkpoints}: give 1 or more")
 
@@ -289,8 +294,6 @@ class EvaluateConfig(_Settings):
     """An image that cannot be read, or has pixels that are no numbers: stop, or leave it out."""
     batch_size: int = 512
     """Images at a time."""
-    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
-    """Arithmetic of the network."""
 
     def __post_init__(self) -> None:
         _require(self.batch_size >= 1, f"--batch-size {self.batch_size}: give 1 or more")

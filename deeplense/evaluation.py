@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,14 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from deeplense import plots
-from deeplense.checkpoint import replaced_name
 from deeplense.config import DataConfig
 from deeplense.data.augment import MEAN, STD
 from deeplense.data.batches import PixelStore, plain_batches
 from deeplense.data.imageset import ImageSet
 from deeplense.errors import InputError
+from deeplense.files import replaced_name, replacing, write_json
 from deeplense.metrics import predict_labels, score
 from deeplense.model import build_model
-from deeplense.runs import write_json
 
 EVAL_BATCH = 512
 
@@ -54,12 +54,15 @@ def predict(
     batch_size: int = EVAL_BATCH,
     accelerator: Accelerator | None = None,
     interrupt: Callable[[], None] = lambda: None,
+    precision: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> torch.Tensor:
     """Logits (n, 1) or (n, K), float32 on the device, of the images `indices` in their order.
 
     Args:
         accelerator: of several processes; each predicts a share, and all get all.
         interrupt: called between batches; may raise.
+        precision: what the network runs in, `accelerator.autocast`, say. Not the resample before it: a grid of
+            coordinates in 16 bits distorts the image.
     """
     world, rank = (1, 0) if accelerator is None else (accelerator.num_processes, accelerator.process_index)
     share = -(-len(indices) // world)
@@ -69,7 +72,8 @@ def predict(
     logits = []
     for images in plain_batches(store, padded[rank * share : (rank + 1) * share], batch_size):
         interrupt()
-        logits.append(model(images).float())
+        with precision():
+            logits.append(model(images).float())
     mine = torch.cat(logits)
     everything = mine if accelerator is None else accelerator.gather(mine)
     assert isinstance(everything, torch.Tensor)
@@ -89,7 +93,7 @@ def write_evaluation(
     """Write `predictions.csv` and, for labelled images, `metrics.json` and the figures.
 
     Args:
-        folder: made if it is not there; what an earlier evaluation of the same name wrote is replaced.
+        folder: takes the place of an earlier evaluation of the same name, whole.
         images: whose labels, if any, are those of `card.classes`.
         store: their pixels.
         indices: (n,) the images that were scored.
@@ -100,7 +104,20 @@ def write_evaluation(
     Returns:
         The scores; empty without labels.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder) as aside:
+        return _write(aside, images, store, indices, probabilities, card, title, about or {})
+
+
+def _write(
+    folder: Path,
+    images: ImageSet,
+    store: PixelStore,
+    indices: np.ndarray,
+    probabilities: np.ndarray,
+    card: ModelCard,
+    title: str,
+    about: dict[str, Any],
+) -> dict[str, Any]:
     threshold = 0.5 if card.threshold is None else card.threshold
     predicted = predict_labels(probabilities, threshold)
     labels = None if images.labels is None else images.labels[indices]
@@ -114,7 +131,7 @@ def write_evaluation(
     if labels is None:
         return {}
     scores = score(labels, probabilities, card.classes, threshold)
-    write_json(folder / "metrics.json", {**scores, **(about or {})})
+    write_json(folder / "metrics.json", {**scores, **about})
     if scores["roc_auc"] is not None:
         plots.plot_roc(folder / "roc.png", labels, probabilities, scores, title)
         plots.plot_precision_recall(folder / "precision_recall.png", labels, probabilities, scores, title)
@@ -134,7 +151,6 @@ def _show_wrong(
     classes: Sequence[str],
 ) -> None:
     """A figure of wrong images, the most confident mistakes of each class first."""
-    file.unlink(missing_ok=True)  # of an earlier evaluation, which may have had mistakes where this one has none
     rows: list[int] = []
     for label in range(len(classes)):
         wrong = np.flatnonzero((labels == label) & (predicted != label))

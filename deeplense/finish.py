@@ -15,8 +15,8 @@ from deeplense.data.batches import Batches, PixelStore, plain_batches
 from deeplense.data.imageset import ImageSet
 from deeplense.data.split import Split
 from deeplense.evaluation import load_best, predict, say, write_evaluation
+from deeplense.files import write_json
 from deeplense.model import probabilities
-from deeplense.runs import write_json
 from deeplense.tracking import Tracker
 from deeplense.training import Trainer
 
@@ -42,13 +42,14 @@ def show_images(folder: Path, images: ImageSet, split: Split, store: PixelStore,
 
 
 def finish(
-    accelerator: Accelerator, trainer: Trainer, images: ImageSet, split: Split, folder: Path, tracker: Tracker
+    accelerator: Accelerator, trainer: Trainer, images: ImageSet, split: Split, folder: Path, tracker: Tracker | None
 ) -> None:
     """Score the test part once, with the best weights, and write the summary."""
     scores = score_test(accelerator, trainer, images, split, folder, tracker)
-    if not accelerator.is_main_process:
+    if tracker is None:  # not the first process
         return
     position = trainer.position
+    (folder / "figures").mkdir(exist_ok=True)
     plots.plot_curves(folder / "figures" / "curves.png", folder / "metrics.jsonl", f"run {folder.name}")
     summary = {
         "best_epoch": position.best_epoch,
@@ -70,7 +71,7 @@ def finish(
 
 
 def score_test(
-    accelerator: Accelerator, trainer: Trainer, images: ImageSet, split: Split, folder: Path, tracker: Tracker
+    accelerator: Accelerator, trainer: Trainer, images: ImageSet, split: Split, folder: Path, tracker: Tracker | None
 ) -> dict[str, Any]:
     """The scores of the test part, in float32, as `evaluate.py` gives them; empty if there is no test part."""
     if not len(split.test):
@@ -78,7 +79,7 @@ def score_test(
     model, card = load_best(folder)
     model.to(accelerator.device)
     logits = predict(model, trainer.store, split.test, accelerator=accelerator)
-    if not accelerator.is_main_process:
+    if tracker is None:
         return {}
     chances = probabilities(logits).cpu().numpy()
     title = f"{folder.name}, test part"

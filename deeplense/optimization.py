@@ -36,7 +36,11 @@ def make_optimizer(config: OptimizationConfig, model: torch.nn.Module) -> torch.
     """The optimiser, fused: one kernel a step, which can also leave a step out without waiting for the device."""
     settings: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
     if config.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), momentum=0.9, nesterov=True, **settings)
+        optimizer = torch.optim.SGD(model.parameters(), momentum=0.9, nesterov=True, **settings)
+        for parameter in model.parameters():
+            # Or torch would take uninitialised memory for the momentum if the very first step were left out.
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer
     kind: Callable[..., torch.optim.Optimizer] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[
         config.optimizer
     ]

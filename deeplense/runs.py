@@ -20,10 +20,14 @@ from deeplense import __version__
 from deeplense.cli import flag_name, flat, load_config, save_config
 from deeplense.config import RunConfig, TrackingConfig, TrainConfig
 from deeplense.errors import InputError
+from deeplense.files import write_json
+from deeplense.model import Initialization
 
 VERSIONS_OF = ("torch", "torchvision", "accelerate", "numpy", "scikit-learn", "wandb", "tyro")
 
-FREE = {"preset"} | {field.name for part in (RunConfig, TrackingConfig) for field in dataclasses.fields(part)}
+FREE = {field.name for part in (RunConfig, TrackingConfig) for field in dataclasses.fields(part)} - {"seed"} | {
+    "preset"
+}
 """Settings that may differ when a run is resumed: they do not change its result."""
 
 
@@ -67,21 +71,27 @@ def check_folder(config: TrainConfig) -> bool:
     return True
 
 
-def open_folder(config: TrainConfig, goes_on: bool) -> Path:
-    """The folder of a run to go on with, or a new one, in place of one to overwrite, with its `config.json`."""
+def make_folder(config: TrainConfig) -> None:
+    """Make the folder of a new run, in place of one to overwrite, with its `config.json`."""
     folder = run_folder(config)
-    if goes_on:
-        return folder
     try:
         if config.run.overwrite and folder.exists():
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").touch(exist_ok=False)  # of two runs of one name that start together, one gets it
         # What is saved starts a run afresh: --resume and --overwrite belong to the command, not to the recipe.
         recipe = dataclasses.replace(config.run, resume=False, overwrite=False)
         save_config(dataclasses.replace(config, run=recipe), folder / "config.json")
+    except FileExistsError:
+        raise InputError(f"{folder} was taken by another run just now: give another --name") from None
     except OSError as error:
         raise InputError(f"--output-dir: {folder} cannot be written ({error.strerror}): give another") from None
-    return folder
+
+
+def first_initialization(folder: Path) -> Initialization:
+    """What the run in `folder` started from, as its record has it."""
+    first = json.loads((folder / "record.json").read_text())["sessions"][0]
+    return Initialization(first["effective_initialization"])
 
 
 class Record:
@@ -129,13 +139,6 @@ class Record:
 
     def _write(self) -> None:
         write_json(self.file, self.content)
-
-
-def write_json(file: Path, content: Any) -> None:
-    """Write JSON so that `file` is at any moment whole."""
-    aside = file.with_name(f".{file.name}.partial")
-    aside.write_text(json.dumps(content, indent=2) + "\n")
-    aside.replace(file)
 
 
 def git_state() -> dict[str, str | None]:

@@ -12,13 +12,13 @@ from deeplense.config import EvaluateConfig, TrainConfig
 from deeplense.data.images import load_images
 from deeplense.data.imageset import ImageSet
 from deeplense.data.simulated import load_data, simulated
-from deeplense.data.split import read_split
+from deeplense.data.split import PARTS, read_split
 from deeplense.errors import InputError
 from deeplense.evaluation import ModelCard
 from deeplense.simulation.sets import SETS
 
 
-def own_images(run: Path, trained: TrainConfig, config: EvaluateConfig) -> tuple[ImageSet, np.ndarray]:
+def own_images(run: Path, card: ModelCard, trained: TrainConfig, config: EvaluateConfig) -> tuple[ImageSet, np.ndarray]:
     """A part of the images of `run`, by the split that it wrote down: the set, and indices into it.
 
     Raises:
@@ -32,6 +32,11 @@ def own_images(run: Path, trained: TrainConfig, config: EvaluateConfig) -> tuple
             f"{trained.data.data}: {changed} images are not those that {run} was made with: restore them, or score "
             f"them as other images with --data {trained.data.data}"
         )
+    if images.classes != card.classes:
+        raise InputError(
+            f"{trained.data.data}: its classes are {', '.join(images.classes)}, and those of {run} were "
+            f"{', '.join(card.classes)}: restore the names of the folders"
+        )
     if config.split == "all":
         print(
             "note: --split all includes images that the run has learned from: no honest score",
@@ -44,6 +49,19 @@ def own_images(run: Path, trained: TrainConfig, config: EvaluateConfig) -> tuple
     if not len(indices):
         raise InputError(f"--split {config.split}: {run} has no images in that part")
     return images, indices
+
+
+def name_of(config: EvaluateConfig) -> str:
+    """What an evaluation of other images is called: as their folder, unless that could be taken for the run's own.
+
+    Raises:
+        InputError: the folder is called like a part of the split.
+    """
+    assert config.data is not None
+    name = config.name or Path(config.data).expanduser().resolve().name
+    if name in (*PARTS, "all", ""):
+        raise InputError(f"--data {config.data}: would be kept as «{name}», beside the run's own: give a --name")
+    return name
 
 
 def other_images(run: Path, card: ModelCard, config: EvaluateConfig) -> tuple[ImageSet, np.ndarray, int]:

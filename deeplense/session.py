@@ -6,12 +6,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+import joblib
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast_object_list, parse_flag_from_env
+from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
 
 from deeplense.compiling import why_not
 from deeplense.config import TrainConfig
@@ -34,13 +36,15 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     """
     # Said outright, or several processes without a GPU would each believe that they are alone.
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
-    state = PartialState(cpu=cpu)
+    # The others may have to wait while one decodes or simulates a large set.
+    state = PartialState(cpu=cpu, timeout=timedelta(hours=6))
     optimization = config.optimization
-    if optimization.batch_size % (state.num_processes * optimization.grad_accum):
+    pieces = state.num_processes * optimization.grad_accum
+    if optimization.batch_size % pieces or optimization.batch_size // pieces < 2:
         raise InputError(
             f"--batch-size {optimization.batch_size} is the global batch, and {state.num_processes} processes with "
-            f"--grad-accum {optimization.grad_accum} do not divide it: give a multiple of "
-            f"{state.num_processes * optimization.grad_accum}"
+            f"--grad-accum {optimization.grad_accum} do not divide it into parts of two or more: give a multiple of "
+            f"{pieces}, and {2 * pieces} at least"
         )
     if state.device.type == "cpu":
         _use_cores(state)
@@ -57,27 +61,50 @@ def _use_cores(state: PartialState) -> None:
     launched = "ACCELERATE_MIXED_PRECISION" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
     if launched and torch.get_num_threads() == 1:
         here = int(os.environ.get("LOCAL_WORLD_SIZE", state.num_processes))
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // here))
+        torch.set_num_threads(max(1, joblib.cpu_count() // here))
 
 
 def on_first(accelerator: Accelerator, act: Callable[[], T]) -> T:
     """Do something on the first process, and give its result, or its error, to all."""
-    outcome: list[Any] = [None, None]
+    outcome: list[Any] = [only_first(accelerator, act)]
+    broadcast_object_list(outcome)
+    return outcome[0]
+
+
+def only_first(accelerator: Accelerator, act: Callable[[], T]) -> T | None:
+    """Do something on the first process, which alone keeps the result. Its error, if any, is raised on all.
+
+    Without that the others would wait for ever for a process that has given up.
+    """
+    result: T | None = None
+    error: list[Exception | None] = [None]
     if accelerator.is_main_process:
         try:
-            outcome[0] = act()
-        except Exception as error:
-            outcome[1] = error
-    broadcast_object_list(outcome)
-    if outcome[1] is not None:
-        raise outcome[1]
-    return outcome[0]
+            result = act()
+        except Exception as raised:
+            error[0] = raised
+    broadcast_object_list(error)
+    if error[0] is not None:
+        raise error[0]
+    return result
 
 
 def load_on_all(accelerator: Accelerator, config: TrainConfig) -> ImageSet:
     """The images, decoded or simulated by one process of each machine and mapped by all."""
-    with accelerator.local_main_process_first():
+
+    def load() -> ImageSet:
         return load_data(config.data, config.simulation, config.split, accelerator.device)
+
+    images, error = None, None
+    if accelerator.is_local_main_process:
+        try:
+            images = load()
+        except Exception as raised:
+            error = raised
+    for other in gather_object([error]):  # also a barrier
+        if other is not None:
+            raise other
+    return images or load()
 
 
 def make_batches(

@@ -40,12 +40,12 @@ class MetricsLog:
 
 
 class Tracker:
-    """One W&B run for a run folder, over any number of restarts; a silent stand-in where W&B is off."""
+    """One W&B run for a run folder, over any number of restarts; silent where W&B is off. For the first process."""
 
     def __init__(self, accelerator: Accelerator, config: TrainConfig, folder: Path, facts: dict[str, Any]) -> None:
         self.accelerator = accelerator
         self.run: Any = None
-        if not accelerator.log_with or not accelerator.is_main_process:
+        if not accelerator.log_with:
             return
         import wandb
 
@@ -132,9 +132,6 @@ class Tracker:
         if self.run.settings._offline:
             return f"offline (`wandb sync {Path(self.run.dir).parent}` uploads it)"
         return str(self.run.url)
-
-    def finish(self) -> None:
-        self.accelerator.end_training()
 
 
 def wandb_mode(asked: str) -> str:

@@ -24,17 +24,16 @@ from tqdm import tqdm
 
 from deeplense.checkpoint import (
     Checkpoint,
-    load_newest,
     optimizer_tensors,
     restore_optimizer,
     save_checkpoint,
-    write_folder,
 )
 from deeplense.config import TrainConfig
 from deeplense.data.batches import Batches, PixelStore
 from deeplense.data.imageset import ImageSet
 from deeplense.errors import Stopped, TrainingError
 from deeplense.evaluation import ModelCard, predict
+from deeplense.files import write_folder
 from deeplense.metrics import score
 from deeplense.model import build_model, loss_function, probabilities
 from deeplense.optimization import learning_rate, make_optimizer
@@ -50,7 +49,8 @@ class Position:
     """Where a run is, in plain numbers; what a checkpoint holds beside tensors."""
 
     step: int = 0
-    """Optimiser steps, over all epochs."""
+    """Global batches so far, over all epochs. Steps that were left out, since their gradient was not finite, count:
+    asking the device which they were would make it wait, and the schedule is to end with the run."""
     epoch: int = 0
     batch: int = 0
     """The next batch of that epoch; all of them done means that validation is next."""
@@ -65,7 +65,7 @@ class Position:
     log_bytes: int = 0
     """Length of metrics.jsonl."""
     sums: list[list[float]] | None = None
-    """Of each process, what the device has added up since the last log line: `Trainer._sums`."""
+    """Of each process, what the device has added up: loss, steps, steps without a finite gradient."""
     loss_scale: dict[str, Any] | None = None
     """State of fp16's gradient scaler."""
 
@@ -108,11 +108,11 @@ class Trainer:
 
     # ---- the story ---------------------------------------------------------------------------------------------
 
-    def fit(self, log: MetricsLog | None, tracker: Tracker, stop: StopRequest) -> Position:
+    def fit(self, log: MetricsLog | None, tracker: Tracker | None, stop: StopRequest) -> Position:
         """Train from where the run is to its end.
 
         Args:
-            log: of the first process; None elsewhere.
+            log, tracker: of the first process; None elsewhere.
 
         Raises:
             Stopped: on request, with a checkpoint written.
@@ -148,14 +148,17 @@ class Trainer:
             lr = learning_rate(self.config.optimization, position.step, self.batches.steps)
             for group in self.torch_optimizer.param_groups:
                 group["lr"] = lr
+            step_loss = torch.zeros((), device=self.accelerator.device)
             for part in range(parts):
                 images, labels = next(items)
                 # Gradients are exchanged once a step, with the last part.
                 with self.accelerator.no_sync(self.model) if part < parts - 1 else nullcontext():
                     loss = loss_function(len(self.classes), self.model(images), labels) / parts
                     self.accelerator.backward(loss)
-                self._loss_sum += torch.where(loss.isfinite(), loss.detach(), 0)
-            self._optimizer_step()
+                step_loss += loss.detach()
+            counts = self._optimizer_step() & step_loss.isfinite()
+            self._loss_sum += torch.where(counts, step_loss, 0.0)
+            self._loss_steps += counts
             position.step += 1
             position.batch += 1
             position.images += self.batches.batch_size
@@ -213,10 +216,14 @@ class Trainer:
         self._share_buffers()
         # Not through DDP, which would exchange statistics at each batch.
         network = self.plain if self.average is None else self.average
-        with self.accelerator.autocast():
-            logits = predict(
-                network, self.store, self.val_indices, accelerator=self.accelerator, interrupt=self._check_in
-            )
+        logits = predict(
+            network,
+            self.store,
+            self.val_indices,
+            accelerator=self.accelerator,
+            interrupt=self._check_in,
+            precision=self.accelerator.autocast,
+        )
         chances = probabilities(logits).cpu().numpy()
         if not np.isfinite(chances).all():
             raise TrainingError(
@@ -227,8 +234,8 @@ class Trainer:
 
     # ---- one step ----------------------------------------------------------------------------------------------
 
-    def _optimizer_step(self) -> None:
-        """Clip, and step unless the gradient is not finite, without asking the device whether it is."""
+    def _optimizer_step(self) -> torch.Tensor:
+        """Clip, and step unless the gradient is not finite, without asking the device whether it is: () bool there."""
         clip = self.config.optimization.clip_norm
         parameters = [parameter for parameter in self.plain.parameters() if parameter.grad is not None]
         if clip is not None:
@@ -242,10 +249,10 @@ class Trainer:
             self.torch_optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self._loss_steps += finite
         self._not_finite = torch.where(finite, 0.0, self._not_finite + 1)
         if self.average is not None:
             self._update_average()
+        return finite
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -289,7 +296,7 @@ class Trainer:
         )
 
     def _write(self, line: dict[str, Any]) -> None:
-        if self.log is not None:
+        if self.log is not None and self.tracker is not None:
             self.log.write(line)
             self.tracker.log({name: value for name, value in line.items() if name != "step"}, line["step"])
 
@@ -312,7 +319,9 @@ class Trainer:
         if stop or due:
             self.save()
         if stop:
-            raise Stopped(f"stopped on request at step {self.position.step}: go on with --resume")
+            raise Stopped(
+                f"stopped on request at step {self.position.step}: go on with --name {self.folder.name} --resume"
+            )
 
     def save(self) -> None:
         """Write a checkpoint of this very moment."""
@@ -345,11 +354,8 @@ class Trainer:
         """Seconds that the run has taken, over all its sessions."""
         return self.position.wall_seconds + time.monotonic() - self._started
 
-    def resume(self) -> bool:
-        """Take up the newest whole checkpoint; False if there is none."""
-        checkpoint = load_newest(self.folder / "checkpoints")
-        if checkpoint is None:
-            return False
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Take up where `checkpoint` was written."""
         self.position = Position(**checkpoint.state)
         self.plain.load_state_dict(checkpoint.model)
         restore_optimizer(self.torch_optimizer, checkpoint.optimizer)
@@ -361,13 +367,13 @@ class Trainer:
         same = len(sums) == self.accelerator.num_processes
         own = sums[self.accelerator.process_index] if same else sums.mean(0)
         self._loss_sum, self._loss_steps, self._not_finite = own.clone()
-        return True
 
     def _share_buffers(self) -> None:
         """Give all processes the first one's batch-norm statistics, which is what DDP does before each step."""
         if self.accelerator.num_processes > 1:
-            for buffer in self.plain.buffers():
-                buffer.copy_(broadcast(buffer))
+            for network in (self.plain, self.average):
+                for buffer in () if network is None else network.buffers():
+                    buffer.copy_(broadcast(buffer))
 
     def _keep_best(self) -> None:
         if not self.accelerator.is_main_process:

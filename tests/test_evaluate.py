@@ -127,6 +127,32 @@ def test_images_of_another_size_and_type(copy, tmp_path):
     assert len(predictions(copy / "evaluation" / "large")) == 6
 
 
+def test_the_names_of_its_own_parts_are_not_for_others(copy, others):
+    test = others.rename(others.with_name("test"))
+    before = (copy / "evaluation" / "test" / "metrics.json").read_bytes()
+    assert "would be kept as «test», beside the run's own: give a --name" in refused(copy, "--data", test)
+    assert (copy / "evaluation" / "test" / "metrics.json").read_bytes() == before
+    run(copy, "--data", test, "--name", "theirs")
+
+
+def test_an_evaluation_of_the_same_name_is_replaced_whole(copy, others, tmp_path):
+    run(copy, "--data", others)
+    assert (copy / "evaluation" / "others" / "roc.png").exists()
+    shutil.rmtree(others / "sub")
+    run(copy, "--data", others)
+    assert not (copy / "evaluation" / "others" / "roc.png").exists()
+    assert [path.name for path in (copy / "evaluation").glob("others*")] == ["others"]
+
+
+def test_classes_that_were_renamed_are_noticed(copy, tmp_path, lenses):
+    moved = shutil.copytree(lenses, tmp_path / "moved")
+    (moved / "no_sub").rename(moved / "zzz")
+    config = json.loads((copy / "config.json").read_text())
+    config["data"]["data"] = str(moved)
+    (copy / "config.json").write_text(json.dumps(config))
+    assert "its classes are sub, zzz, and those of" in refused(copy)
+
+
 def test_bad_input_is_one_line(copy, others, tmp_path):
     assert "has no weights (best/model.safetensors)" in refused(tmp_path / "nowhere")
     assert "there is no such folder" in refused(copy, "--data", tmp_path / "none")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from deeplense.config import SplitConfig
 from deeplense.data.imageset import ImageSet
-from deeplense.data.split import PARTS, read_split, split_images, write_split
+from deeplense.data.split import PARTS, check_split, read_split, split_images, write_split
 from deeplense.errors import InputError
 
 
@@ -110,6 +110,10 @@ def test_the_file_says_it_all(tmp_path):
     assert {row["sha256"]: row["split"] for row in rows} == parts_by_hash(images, split)
     assert [row["path"] for row in rows] == images.paths
     assert {row["class"] for row in rows} == {"no_sub", "sub"}
+    check_split(tmp_path / "split.csv", images, split)
+    other = split_images(images, SplitConfig(split_seed=1))
+    with pytest.raises(InputError, match=r"the images are split otherwise than in .*split\.csv"):
+        check_split(tmp_path / "split.csv", images, other)
     (tmp_path / "split.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"split\.csv is damaged"):
         read_split(tmp_path / "split.csv")

@@ -123,6 +123,7 @@ def test_an_existing_run_is_never_written_over(trained, lenses):
     assert "--resume" in message
     assert "--overwrite" in message
     assert "--lr is 0.002, but 0.001 in" in refused(*flags, "--resume", "--lr", "2e-3")
+    assert "--seed is 5, but 0 in" in refused(*flags, "--resume", "--seed", "5")
     done = run_python("train.py", *flags, "--resume")
     assert (done.returncode, done.stdout) == (0, f"{trained} is complete: nothing to do\n")
     assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
@@ -167,6 +168,10 @@ def test_bad_input_writes_nothing(lenses, tmp_path):
     assert "model_x: there is no such folder" in refused(*flags, "--data", "model_x")
     assert "--online: --data" in refused(*flags, "--data", lenses, "--online")
     assert "--classes wdm: unknown" in refused(*flags, "--data", "model_i", "--classes", "no_sub", "wdm")
+    floats = write_lenses(tmp_path / "floats", 60, suffix=".npy")
+    for file in floats.rglob("*.npy"):
+        np.save(file, np.load(file) * 300)
+    assert "--normalize range: images 0 to 120 have values" in refused(*flags, "--data", floats, "--normalize", "range")
     assert not out.exists()
 
 

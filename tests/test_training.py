@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from deeplense import training
 from deeplense.checkpoint import load_newest
 from deeplense.config import AugmentConfig, DataConfig, OptimizationConfig, TrainConfig
-from deeplense.data.batches import PixelStore, TrainBatches
+from deeplense.data.batches import PixelStore, TrainBatches, plain_batches
 from deeplense.data.images import load_images
 from deeplense.errors import TrainingError
 from deeplense.model import build_model
@@ -142,9 +142,10 @@ def spoil(monkeypatch, when):
 
 
 @pytest.mark.parametrize("precision", ["no", "bf16"])
-def test_one_loss_that_is_no_number_is_passed_over(trainer, monkeypatch, precision):
-    spoil(monkeypatch, lambda step: step == 3)
-    own = fit(trainer(precision, epochs=1))
+@pytest.mark.parametrize(("optimizer", "bad"), [("adam", 3), ("sgd", 0)])
+def test_one_loss_that_is_no_number_is_passed_over(trainer, monkeypatch, precision, optimizer, bad):
+    spoil(monkeypatch, lambda step: step == bad)
+    own = fit(trainer(precision, epochs=1, optimizer=optimizer))
     assert torch.isfinite(weights(own)).all()
     assert all(math.isfinite(line["train_loss"]) for line in own.lines if "train_loss" in line)
     assert own.position.step == 7
@@ -157,6 +158,17 @@ def test_a_loss_that_stays_no_number_stops_the_run(trainer, monkeypatch):
     with pytest.raises(TrainingError, match=r"the loss has not been finite for \d+ steps, at step \d+: lower --lr"):
         fit(own)
     assert torch.isfinite(weights(own)).all()
+
+
+def test_validation_sees_the_images_that_evaluation_sees(trainer, monkeypatch):
+    """Not resampled in 16 bits, which distorts them."""
+    own = trainer("bf16", epochs=1)
+    seen = []
+    own.plain.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    own._check_in = lambda *_: None
+    own._validate()
+    expected = torch.cat(list(plain_batches(own.store, own.val_indices, 512)))
+    assert torch.equal(torch.cat(seen), expected)
 
 
 def test_patience_ends_the_run(trainer, monkeypatch):
@@ -234,7 +246,9 @@ def stop_in_the_middle(output, lenses, number):
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 75
-    assert re.fullmatch(r"error: stopped on request at step \d+: go on with --resume", errors.strip().splitlines()[-1])
+    assert re.fullmatch(
+        r"error: stopped on request at step \d+: go on with --name run --resume", errors.strip().splitlines()[-1]
+    )
     return run
 
 

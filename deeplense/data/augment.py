@@ -32,8 +32,7 @@ def to_unit(stored: torch.Tensor, channels: int, normalize: str) -> torch.Tensor
     if by_range and stored.dtype == torch.uint16:
         pixels = pixels / 65535
     if pixels.shape[1] > channels:
-        weights = torch.tensor([0.299, 0.587, 0.114], device=pixels.device)
-        pixels = (pixels * weights[:, None, None]).sum(1, keepdim=True)
+        pixels = 0.299 * pixels[:, :1] + 0.587 * pixels[:, 1:2] + 0.114 * pixels[:, 2:]
     if not by_range:
         low, high = pixels.amin((1, 2, 3), keepdim=True), pixels.amax((1, 2, 3), keepdim=True)
         pixels = (pixels - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)

@@ -21,6 +21,7 @@ import torch
 from deeplense.config import AugmentConfig, DataConfig
 from deeplense.data.augment import affine, resample, to_unit
 from deeplense.data.imageset import ImageSet
+from deeplense.errors import InputError
 
 if TYPE_CHECKING:
     from deeplense.simulation.stream import ImageStream
@@ -40,6 +41,8 @@ class PixelStore:
         self.device = device
         self.host = images.pixels  # (N, C, H, W), as stored
         self.on_device: torch.Tensor | None = None  # (N, channels, H, W)
+        if config.normalize == "range" and self.host.dtype.kind == "f":
+            self._refuse_other_ranges()
         if self._placement() == "device":
             self.on_device = torch.cat(
                 [self._convert(self.host[start : start + UPLOAD]) for start in range(0, len(images), UPLOAD)]
@@ -57,6 +60,16 @@ class PixelStore:
     def to_unit(self, stored: torch.Tensor) -> torch.Tensor:
         """Pixels as they are stored, (B, C, H, W) on the device, as the network is to see them: `augment.to_unit`."""
         return to_unit(stored, self.config.channels, self.config.normalize)
+
+    def _refuse_other_ranges(self) -> None:
+        for start in range(0, len(self.host), UPLOAD):
+            some = self.host[start : start + UPLOAD]
+            low, high = float(some.min()), float(some.max())
+            if low < 0 or high > 1:
+                raise InputError(
+                    f"--normalize range: images {start} to {start + len(some)} have values from {low:g} to {high:g}, "
+                    "and all but unsigned integers of 8 or 16 bits must be in [0, 1]: give --normalize minmax"
+                )
 
     def _placement(self) -> str:
         if self.config.placement != "auto":

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import joblib
 import numpy as np
 import platformdirs
 from tqdm import tqdm
@@ -55,9 +56,12 @@ def load_images(where: str, bad_images: str = "error", labelled: bool = True) ->
     if not folder.is_dir():
         raise InputError(f"--data {where}: there is no such folder")
     if is_packed(folder):
-        return read_packed(folder)
-    listed = list_folder(folder, labelled)
-    kept = cache_folder() / _key(folder, listed)
+        return read_packed(folder, bad_images)
+    try:
+        listed = list_folder(folder, labelled)
+        kept = cache_folder() / _key(folder, listed)
+    except OSError as error:
+        raise InputError(f"--data: {error.filename} cannot be read ({error.strerror}): mend or remove it") from None
     if not is_packed(kept):
         _decode_into(kept, folder, listed, bad_images)
     _complain(folder, read_about(kept)["skipped"], len(listed), bad_images)
@@ -144,10 +148,10 @@ def _decode_into(kept: Path, folder: Path, listed: list[Listed], bad_images: str
             "skipped": skipped,
         }
         write_packed(aside, images, about)
-        if not is_packed(kept):  # another process may have been faster
-            aside.rename(kept)
+        aside.rename(kept)
     except OSError as error:
-        raise _no_cache(kept.parent, error) from None
+        if not is_packed(kept):  # else another process was faster
+            raise _no_cache(kept.parent, error) from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -223,7 +227,7 @@ def _decode_all(folder: Path, listed: list[Listed]) -> Iterator[tuple[np.ndarray
     """Image and hash, or what is wrong, for each file in order, decoded on all cores."""
     paths = [folder / item.path for item in listed]
     bar = tqdm(total=len(paths), desc=f"decoding {folder.name}", unit="image", disable=None)
-    cores = len(os.sched_getaffinity(0))
+    cores = joblib.cpu_count()
     if cores == 1 or len(paths) < 500:  # processes take longer to start than that
         for path in paths:
             yield _decode_one(path)

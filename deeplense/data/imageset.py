@@ -33,16 +33,19 @@ class ImageSet:
         return len(self.paths)
 
     def first(self, count: int) -> ImageSet:
-        """The first `count` images."""
-        if count >= len(self):
-            return self
+        """The first `count` images, still mapped."""
+        return self if count >= len(self) else self.take(slice(count))
+
+    def take(self, which: slice | list[int]) -> ImageSet:
+        """Some of the images. A list copies their pixels into memory."""
+        rows = np.arange(len(self))[which]
         return dataclasses.replace(
             self,
-            pixels=self.pixels[:count],
-            labels=None if self.labels is None else self.labels[:count],
-            paths=self.paths[:count],
-            hashes=self.hashes[:count],
-            parts=None if self.parts is None else self.parts[:count],
+            pixels=self.pixels[which],
+            labels=None if self.labels is None else self.labels[which],
+            paths=[self.paths[row] for row in rows],
+            hashes=[self.hashes[row] for row in rows],
+            parts=None if self.parts is None else [self.parts[row] for row in rows],
         )
 
     def fingerprint(self) -> str:

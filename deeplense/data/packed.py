@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def is_packed(folder: Path) -> bool:
     return (folder / "dataset.json").is_file()
 
 
-def read_packed(folder: Path) -> ImageSet:
+def read_packed(folder: Path, bad_images: str = "error") -> ImageSet:
     """Open a packed set; its pixels stay on disk, mapped.
 
     Raises:
@@ -46,14 +47,24 @@ def read_packed(folder: Path) -> ImageSet:
         if "" in names:
             raise InputError(f"{folder / 'catalog.csv'}: image {names.index('')} has no class: add it")
         labels = np.array([label_of[name] for name in names], dtype=np.int64)
-    return ImageSet(
+    hashes, bad = _hashes(pixels, rows)
+    if bad and bad_images == "error":
+        raise InputError(
+            f"{folder / 'images.npy'}: {len(bad)} of {len(pixels)} images have NaN or infinite pixels, image {bad[0]} "
+            "for one: mend them, or leave them out with --bad-images skip"
+        )
+    images = ImageSet(
         pixels=pixels,
         labels=labels,
         classes=classes,
         paths=[row.get("path") or f"images.npy/{index}" for index, row in enumerate(rows)],
-        hashes=_hashes(folder, pixels, rows),
+        hashes=hashes,
         parts=[row["part"] for row in rows] if rows and rows[0].get("part") else None,
     )
+    if not bad:
+        return images
+    print(f"warning: left out {len(bad)} of {len(pixels)} images with NaN or infinite pixels", file=sys.stderr)
+    return images.take([index for index in range(len(pixels)) if index not in set(bad)])
 
 
 def write_packed(folder: Path, images: ImageSet, about: dict[str, object]) -> None:
@@ -112,18 +123,16 @@ def _read_catalog(file: Path, count: int) -> list[dict[str, str]]:
     return rows
 
 
-def _hashes(folder: Path, pixels: np.ndarray, rows: list[dict[str, str]]) -> list[str]:
-    """The content hashes: from the table if it has them, else from the pixels, which are looked at on the way."""
+def _hashes(pixels: np.ndarray, rows: list[dict[str, str]]) -> tuple[list[str], list[int]]:
+    """The content hashes, and which images have pixels that are no numbers.
+
+    From the table if it has hashes, since who wrote them has looked at the pixels; else from the pixels.
+    """
     if rows and rows[0].get("sha256"):
-        return [row["sha256"] for row in rows]
+        return [row["sha256"] for row in rows], []
     hashes, bad = [], []
     for index, image in enumerate(tqdm(pixels, desc="reading pixels", unit="image", disable=None)):
         hashes.append(content_hash(image))
         if not np.isfinite(image).all():
             bad.append(index)
-    if bad:
-        raise InputError(
-            f"{folder / 'images.npy'}: {len(bad)} images have NaN or infinite pixels, "
-            f"image {bad[0]} for one: mend them or make the set without them"
-        )
-    return hashes
+    return hashes, bad

@@ -32,9 +32,7 @@ class Split:
     test: np.ndarray
 
     def part(self, name: str) -> np.ndarray:
-        """The indices of `train`, `val`, `test`, or `all` of them."""
-        if name == "all":
-            return np.sort(np.concatenate([self.train, self.val, self.test]))
+        """The indices of `train`, `val` or `test`."""
         return {"train": self.train, "val": self.val, "test": self.test}[name]
 
 
@@ -77,6 +75,17 @@ def write_split(file: Path, images: ImageSet, split: Split) -> None:
         part_of = {int(index): part for part in PARTS for index in split.part(part)}
         for index, path in enumerate(images.paths):
             writer.writerow([path, images.classes[images.labels[index]], images.hashes[index], part_of[index]])
+
+
+def check_split(file: Path, images: ImageSet, split: Split) -> None:
+    """See that a resumed run has the split that it wrote down.
+
+    Raises:
+        InputError: it has not, for folders below train/ and val/ were changed, say.
+    """
+    now = {images.hashes[index]: part for part in PARTS for index in split.part(part)}
+    if now != {row["sha256"]: row["split"] for row in read_split(file)}:
+        raise InputError(f"--resume: the images are split otherwise than in {file}: restore their folders")
 
 
 def read_split(file: Path) -> list[dict[str, str]]:
