@@ -104,7 +104,7 @@ def plot_scores(file: Path, labels: np.ndarray, probabilities: np.ndarray, score
             axes.hist(values, bins, histtype="stepfilled", alpha=0.35, color=COLORS[label % len(COLORS)])
             axes.hist(values, bins, histtype="step", color=COLORS[label % len(COLORS)], label=name)
     if scores["threshold"] is not None:
-        axes.axvline(scores["threshold"], color="0.3", linewidth=0.8, linestyle="--", label="threshold")
+        axes.axvline(scores["threshold"], ymax=0.85, color="0.3", linewidth=0.8, linestyle="--", label="threshold")
     axes.set(xlabel=f"probability of {scores['classes'][-1]}", ylabel="images a bin", yscale="log", xlim=(0, 1))
     axes.set_title(f"{title}\nROC AUC {_with_interval(scores)}")
     low, high = axes.get_ylim()
