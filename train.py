@@ -49,12 +49,13 @@ def main(config: TrainConfig) -> None:
     def write_down() -> runs.Record:
         if not goes_on:
             runs.make_folder(config)
-        record = runs.Record(folder, facts)
-        if (folder / "split.csv").exists():
+        written = (folder / "split.csv").exists()
+        if written:
             check_split(folder / "split.csv", images, split)
-        else:
-            write_split(folder / "split.csv", images, split)
+        record = runs.Record(folder, facts)
+        if not written:
             show_images(folder, images, split, store, batches)
+            write_split(folder / "split.csv", images, split)
         return record
 
     with session.only_first(accelerator, write_down) or nullcontext():

@@ -104,41 +104,28 @@ def write_evaluation(
     Returns:
         The scores; empty without labels.
     """
-    with replacing(folder) as aside:
-        return _write(aside, images, store, indices, probabilities, card, title, about or {})
-
-
-def _write(
-    folder: Path,
-    images: ImageSet,
-    store: PixelStore,
-    indices: np.ndarray,
-    probabilities: np.ndarray,
-    card: ModelCard,
-    title: str,
-    about: dict[str, Any],
-) -> dict[str, Any]:
     threshold = 0.5 if card.threshold is None else card.threshold
     predicted = predict_labels(probabilities, threshold)
     labels = None if images.labels is None else images.labels[indices]
-    with (folder / "predictions.csv").open("w", newline="") as table:
-        writer = csv.writer(table)
-        writer.writerow(["path", "label", "predicted", *(f"p_{name}" for name in card.classes)])
-        for row, index in enumerate(indices):
-            label = "" if labels is None else card.classes[labels[row]]
-            chances = [f"{chance:.9g}" for chance in probabilities[row]]
-            writer.writerow([images.paths[index], label, card.classes[predicted[row]], *chances])
-    if labels is None:
-        return {}
-    scores = score(labels, probabilities, card.classes, threshold)
-    write_json(folder / "metrics.json", {**scores, **about})
-    if scores["roc_auc"] is not None:
-        plots.plot_roc(folder / "roc.png", labels, probabilities, scores, title)
-        plots.plot_precision_recall(folder / "precision_recall.png", labels, probabilities, scores, title)
-    plots.plot_confusion(folder / "confusion.png", scores, title)
-    plots.plot_scores(folder / "scores.png", labels, probabilities, scores, title)
-    _show_wrong(folder / "misclassified.png", store, indices, labels, predicted, probabilities, card.classes)
-    return scores
+    with replacing(folder) as aside:
+        with (aside / "predictions.csv").open("w", newline="") as table:
+            writer = csv.writer(table)
+            writer.writerow(["path", "label", "predicted", *(f"p_{name}" for name in card.classes)])
+            for row, index in enumerate(indices):
+                label = "" if labels is None else card.classes[labels[row]]
+                chances = [f"{chance:.9g}" for chance in probabilities[row]]
+                writer.writerow([images.paths[index], label, card.classes[predicted[row]], *chances])
+        if labels is None:
+            return {}
+        scores = score(labels, probabilities, card.classes, threshold)
+        write_json(aside / "metrics.json", {**scores, **(about or {})})
+        if scores["roc_auc"] is not None:
+            plots.plot_roc(aside / "roc.png", labels, probabilities, scores, title)
+            plots.plot_precision_recall(aside / "precision_recall.png", labels, probabilities, scores, title)
+        plots.plot_confusion(aside / "confusion.png", scores, title)
+        plots.plot_scores(aside / "scores.png", labels, probabilities, scores, title)
+        _show_wrong(aside / "misclassified.png", store, indices, labels, predicted, probabilities, card.classes)
+        return scores
 
 
 def _show_wrong(

@@ -129,7 +129,7 @@ class Tracker:
         """For the user: where to look."""
         if self.run is None:
             return "off"
-        if self.run.settings._offline:
+        if self.run.offline:
             return f"offline (`wandb sync {Path(self.run.dir).parent}` uploads it)"
         return str(self.run.url)
 

@@ -108,7 +108,7 @@ class Trainer:
 
     # ---- the story ---------------------------------------------------------------------------------------------
 
-    def fit(self, log: MetricsLog | None, tracker: Tracker | None, stop: StopRequest) -> Position:
+    def fit(self, log: MetricsLog | None, tracker: Tracker | None, stop: StopRequest) -> None:
         """Train from where the run is to its end.
 
         Args:
@@ -130,7 +130,6 @@ class Trainer:
             while not self.finished:
                 self._train_epoch()
                 self._end_epoch()
-        return self.position
 
     @property
     def finished(self) -> bool:
