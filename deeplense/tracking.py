@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from sklearn.metrics import roc_curve
 
 from deeplense.cli import flat
 from deeplense.config import TrainConfig
+from deeplense.evaluation import ModelCard
+from deeplense.metrics import predict_labels
+from deeplense.plots import to_display
 
 
 class MetricsLog:
@@ -93,7 +96,7 @@ class Tracker:
         import wandb
 
         classes = scores["classes"]
-        numbers = {f"{part}/{name}": value for name, value in scores.items() if isinstance(value, (int, float))}
+        numbers = dict(_numbers(scores, part))
         curves = {}
         for label in range(len(classes)) if len(classes) > 2 else [1]:
             false, true, _ = roc_curve(labels == label, probabilities[:, label])
@@ -114,6 +117,42 @@ class Tracker:
         )
         self.log({**numbers, f"{part}/roc": roc, f"{part}/confusion": confusion}, step)
         self.run.summary.update(numbers)
+
+    def log_predictions(
+        self,
+        part: str,
+        paths: Sequence[str],
+        images: np.ndarray,
+        labels: np.ndarray,
+        probabilities: np.ndarray,
+        card: ModelCard,
+        step: int,
+    ) -> None:
+        """A table of images with what is predicted of them.
+
+        Args:
+            images: (n, C, H, W), any range.
+            labels: (n,), and the probabilities (n, K).
+            card: which knows the classes and the threshold.
+        """
+        if self.run is None:
+            return
+        import wandb
+
+        # Rows, not a data frame, which would need pandas.
+        table = wandb.Table(columns=["image", "path", "label", "predicted", *(f"p_{name}" for name in card.classes)])
+        predicted = predict_labels(probabilities, card.decides_at)
+        for path, image, label, guess, chances in zip(paths, images, labels, predicted, probabilities, strict=True):
+            picture = wandb.Image((255 * to_display(image)).astype(np.uint8).transpose(1, 2, 0))
+            table.add_data(picture, path, card.classes[label], card.classes[guess], *chances.tolist())
+        self.log({f"{part}/predictions": table}, step)
+
+    def log_report(self, part: str, file: Path, step: int) -> None:
+        """The report of an evaluation as it is, if one was written."""
+        if self.run is not None and file.is_file():
+            import wandb
+
+            self.log({f"{part}/report": wandb.Html(str(file), inject=False)}, step)
 
     def log_weights(self, folder: Path) -> None:
         """The best weights, with what is needed to use them, as an artifact."""
@@ -151,3 +190,12 @@ def _run_id(folder: Path) -> str:
     if not file.exists():
         file.write_text(secrets.token_hex(4))
     return file.read_text()
+
+
+def _numbers(scores: dict[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
+    """The numbers among nested scores, by their path."""
+    for name, value in scores.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{prefix}/{name}")
+        elif isinstance(value, (int, float)):
+            yield f"{prefix}/{name}", value
