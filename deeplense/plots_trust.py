@@ -85,16 +85,16 @@ def plot_symmetry(file: Path, symmetry: Symmetry, labels: np.ndarray, scores: di
 
 
 def _plot_spread(axes: Axes, symmetry: Symmetry, labels: np.ndarray, classes: Sequence[str]) -> None:
-    middle = symmetry.probabilities[:, :, -1].mean(1).clip(SMALLEST_CHANCE, 1 - SMALLEST_CHANCE)
+    plain = symmetry.probabilities[:, 0, -1].clip(SMALLEST_CHANCE, 1 - SMALLEST_CHANCE)
     spread = symmetry.spread.clip(SMALLEST_CHANCE, None)
     for label, name in enumerate(classes):
         own = labels == label
         if own.any():
-            axes.scatter(middle[own], spread[own], s=7, alpha=0.5, linewidths=0, color=COLORS[label], label=name)
+            axes.scatter(plain[own], spread[own], s=7, alpha=0.5, linewidths=0, color=COLORS[label], label=name)
     changed = symmetry.changed
     if changed.any():
         axes.scatter(
-            middle[changed], spread[changed], s=26, facecolors="none", edgecolors="0.25", linewidths=0.6,
+            plain[changed], spread[changed], s=24, facecolors="none", edgecolors="0.2", linewidths=0.6, alpha=0.6,
             label="views disagree",
         )  # fmt: skip
     axes.set(xscale="logit", yscale="log", ylim=(0.7 * SMALLEST_CHANCE, 1.5))
@@ -103,8 +103,8 @@ def _plot_spread(axes: Axes, symmetry: Symmetry, labels: np.ndarray, classes: Se
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
-    axes.set(xlabel=f"probability of {classes[-1]}, mean of views", ylabel="standard deviation over views")
-    axes.legend(loc="lower center", fontsize=8, handletextpad=0.2, markerscale=1.5)
+    axes.set(xlabel=f"probability of {classes[-1]}, {VIEWS[0]}", ylabel="standard deviation over views")
+    axes.legend(loc="lower center", fontsize=8, handletextpad=0.2)
 
 
 @mpl.rc_context(STYLE)
