@@ -60,11 +60,12 @@ def finish(
         "wall_seconds": round(trainer.wall_seconds(), 1),
         "peak_memory_bytes": peak_memory(accelerator.device),
     }
-    write_json(folder / "summary.json", summary)
     tracker.log_figures(
         sorted(folder.glob("figures/*.png")) + sorted(folder.glob("evaluation/test/*.png")), position.step
     )
     tracker.log_weights(folder / "best")
+    tracker.finish()
+    write_json(folder / "summary.json", summary)  # last: it says that nothing is left to do
     best = f"best of {position.epoch} epochs: {position.best_epoch}"
     print(f"{best}\ntest: {say(scores)}" if scores else f"{best}\nno test part, so no score", flush=True)
     print(f"all of it is in {folder}", flush=True)

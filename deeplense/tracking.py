@@ -19,6 +19,7 @@ from sklearn.metrics import roc_curve
 
 from deeplense.cli import flat
 from deeplense.config import TrainConfig
+from deeplense.files import write_text
 
 
 class MetricsLog:
@@ -45,10 +46,15 @@ class Tracker:
     def __init__(self, accelerator: Accelerator, config: TrainConfig, folder: Path, facts: dict[str, Any]) -> None:
         self.accelerator = accelerator
         self.run: Any = None
+        self.lines = 0
+        """Lines of metrics.jsonl so far."""
         if not accelerator.log_with:
             return
         import wandb
 
+        from deeplense.wandb_files import entries_of
+
+        earlier = entries_of(folder / "wandb")  # before this session has a file of its own
         mode = wandb_mode(config.tracking.wandb)
         options = {
             "id": _run_id(folder),
@@ -69,14 +75,30 @@ class Tracker:
         self.run = accelerator.get_tracker("wandb", unwrap=True)
         self.run.define_metric("global_step")
         self.run.define_metric("*", step_metric="global_step")
+        # The server knows best what it has; offline, the files of the earlier sessions do.
+        self.known = self.run.starting_step if mode == "online" and not self.run.offline else earlier
+        for line in (folder / "metrics.jsonl").read_text().splitlines():
+            self.log_line(json.loads(line))
+
+    def log_line(self, line: dict[str, Any]) -> None:
+        """A line of `metrics.jsonl`, unless W&B has it already: a resumed run goes through some of them again.
+
+        W&B's own step is the number of the line, so that none is lost or doubled; `global_step` is the run's.
+        """
+        if self.run is None:
+            return
+        if self.lines >= self.known:
+            values = {name: value for name, value in line.items() if name != "step"}
+            self._log({**values, "global_step": line["step"]}, commit=True)
+        self.lines += 1
 
     def log(self, values: dict[str, Any], step: int) -> None:
-        """Numbers, or W&B's own objects, at a step of the run.
+        """Numbers, or W&B's own objects, that stand in no line; all since the last line become one entry."""
+        if self.run is not None and self.lines >= self.known:
+            self._log({**values, "global_step": step}, commit=False)
 
-        W&B's own step only ever grows, and after a restart would drop what is below it; `global_step` is ours.
-        """
-        if self.run is not None:
-            self.accelerator.log({**values, "global_step": step})
+    def _log(self, values: dict[str, Any], commit: bool) -> None:
+        self.accelerator.log(values, self.lines, {"wandb": {"commit": commit}})
 
     def log_figures(self, files: Sequence[Path], step: int) -> None:
         if self.run is not None:
@@ -125,6 +147,11 @@ class Tracker:
                 artifact.add_file(str(file))
             self.run.log_artifact(artifact)
 
+    def finish(self) -> None:
+        """Hand over the last entry, and wait until W&B has all."""
+        if self.run is not None:
+            self.run.finish()
+
     def where(self) -> str:
         """For the user: where to look."""
         if self.run is None:
@@ -149,5 +176,5 @@ def _run_id(folder: Path) -> str:
     """The id under which W&B knows this run folder, made once."""
     file = folder / "wandb_id"
     if not file.exists():
-        file.write_text(secrets.token_hex(4))
+        write_text(file, secrets.token_hex(4))
     return file.read_text()
