@@ -42,7 +42,7 @@ def main(config: TrainConfig) -> None:
         accelerator, lambda: runs.first_initialization(folder) if checkpoint else initialize(model, config.model)
     )
     store, batches = session.make_batches(accelerator, config, images, split)
-    compiled = session.prepare_network(model, config, accelerator.device)
+    compiled = session.prepare_network(accelerator, model, config)
     facts = session.facts_of(accelerator, images, store, initialization, compiled)
 
     # The record of the run is on disk before its first step.

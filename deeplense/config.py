@@ -204,7 +204,7 @@ class CalibrationConfig(_Settings):
 
 @dataclasses.dataclass(frozen=True)
 class ComputeConfig(_Settings):
-    """How the arithmetic is done. None of it changes what is computed beyond rounding."""
+    """How the arithmetic is done: what is computed stays the same, but for rounding and what batch norm is over."""
 
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     """auto: the launcher's, if that is fp16 or bf16.
@@ -213,6 +213,8 @@ class ComputeConfig(_Settings):
     """Compile the network with torch.compile: slower to start, faster afterwards."""
     channels_last: bool = True
     """Memory layout that convolutions prefer on most hardware."""
+    sync_batchnorm: bool = False
+    """Several processes: statistics of batch norm over the global batch, as one process has them."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from deeplense import plots
 from deeplense.data.batches import Batches, PixelStore, plain_batches
 from deeplense.data.imageset import ImageSet
 from deeplense.data.split import Split
-from deeplense.evaluation import load_best, predict_views, say, write_evaluation
+from deeplense.evaluation import ModelCard, load_best, predict_views, say, write_evaluation
 from deeplense.files import write_json
 from deeplense.metrics import predict_labels
 from deeplense.symmetry import viewed_of
@@ -64,12 +64,13 @@ def finish(
         "wall_seconds": round(trainer.wall_seconds(), 1),
         "peak_memory_bytes": peak_memory(accelerator.device),
     }
-    write_json(folder / "summary.json", summary)
     tracker.log_figures(
         sorted(folder.glob("figures/*.png")) + sorted(folder.glob("evaluation/test/*.png")), position.step
     )
     tracker.log_report("test", folder / "evaluation" / "test" / "report.html", position.step)
     tracker.log_weights(folder / "best")
+    tracker.finish()
+    write_json(folder / "summary.json", summary)  # last: it says that nothing is left to do
     best = f"best of {position.epoch} epochs: {position.best_epoch}"
     print(f"{best}\ntest: {say(scores)}" if scores else f"{best}\nno test part, so no score", flush=True)
     print(f"all of it is in {folder}", flush=True)
@@ -94,11 +95,25 @@ def score_test(
     labels, chances = images.labels[split.test], card.probabilities(predictions.logits)
     step = trainer.position.step
     tracker.log_scores("test", scores, labels, chances, step)
-    shown = telling_images(labels, chances, predict_labels(chances, card.decides_at))
-    pixels = next(plain_batches(trainer.store, split.test[shown], len(shown))).cpu().numpy()
-    paths = [images.paths[index] for index in split.test[shown]]
-    tracker.log_predictions("test", paths, pixels, labels[shown], chances[shown], card, step)
+    tracker.log_table("test/predictions", *prediction_table(images, trainer.store, split.test, chances, card), step)
     return scores
+
+
+def prediction_table(
+    images: ImageSet, store: PixelStore, indices: np.ndarray, probabilities: np.ndarray, card: ModelCard
+) -> tuple[list[str], list[list[Any]]]:
+    """Column names and rows of a table of images with what is predicted of them, the most telling first."""
+    assert images.labels is not None
+    labels, predicted = images.labels[indices], predict_labels(probabilities, card.decides_at)
+    shown = telling_images(labels, probabilities, predicted)
+    pixels = next(plain_batches(store, indices[shown], len(shown))).cpu().numpy()
+    rows = []
+    for image, row in zip(pixels, shown, strict=True):
+        picture = (255 * plots.to_display(image)).astype(np.uint8)  # (C, H, W)
+        picture = picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)
+        names = [card.classes[labels[row]], card.classes[predicted[row]]]
+        rows.append([picture, images.paths[indices[row]], *names, *probabilities[row].tolist()])
+    return ["image", "path", "label", "predicted", *(f"p_{name}" for name in card.classes)], rows
 
 
 def telling_images(labels: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
 
+from deeplense.batchnorm import synchronized
 from deeplense.compiling import why_not
 from deeplense.config import TrainConfig
 from deeplense.data.batches import Batches, PixelStore, StreamBatches, TrainBatches
@@ -136,8 +137,11 @@ def make_batches(
     return store, TrainBatches(labels=images.labels, indices=split.train, seed=config.run.seed, **common)
 
 
-def prepare_network(model: torch.nn.Module, config: TrainConfig, device: torch.device) -> bool:
+def prepare_network(accelerator: Accelerator, model: torch.nn.Module, config: TrainConfig) -> bool:
     """Put the network on the device, in the memory layout asked for; compiled, and True, if asked for and possible."""
+    device = accelerator.device
+    if config.compute.sync_batchnorm and accelerator.num_processes > 1:
+        synchronized(model, device)
     layout = torch.channels_last if config.compute.channels_last else torch.contiguous_format
     model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     if not config.compute.compile:

@@ -298,7 +298,7 @@ class Trainer:
     def _write(self, line: dict[str, Any]) -> None:
         if self.log is not None and self.tracker is not None:
             self.log.write(line)
-            self.tracker.log({name: value for name, value in line.items() if name != "step"}, line["step"])
+            self.tracker.log_line(line)
 
     # ---- stopping, saving, going on ----------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from deeplense.training import Trainer
 
 
 class Silent:
-    def log(self, *_):
+    def log_line(self, *_):
         pass
 
 
@@ -279,7 +279,8 @@ def test_stopped_and_resumed_is_never_stopped(lenses, tmp_path):
 
 
 def test_two_processes_train_as_one(lenses, tmp_path):
-    flags = ("--data", lenses, "--output-dir", tmp_path, *SMALL, "--epochs", "1", "--optimizer", "sgd")
+    flags = ("--data", lenses, "--output-dir", tmp_path, *SMALL, "--epochs", "1", "--optimizer", "sgd",
+             "--sync-batchnorm")  # fmt: skip
     alone = run_python("train.py", *flags, "--name", "one")
     assert alone.returncode == 0, alone.stderr
     both = subprocess.run(
@@ -295,7 +296,7 @@ def test_two_processes_train_as_one(lenses, tmp_path):
     losses = [
         [line["train_loss"] for line in log_of(tmp_path / name) if "train_loss" in line] for name in ("one", "two")
     ]
-    assert losses[0][0] == pytest.approx(losses[1][0], rel=0.05)  # batch norm sees halves, so they drift apart
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)  # rounding alone turns some ReLUs over
     refused = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29512", "train.py",
          *map(str, flags), "--name", "odd", "--batch-size", "15"],
