@@ -31,7 +31,8 @@ def score_run(config: EvaluateConfig) -> None:
     import torch  # here and not above: --help should not wait for it
 
     from deeplense.cli import load_config
-    from deeplense.evaluation import load_best, predict_views, say, store_for, write_evaluation
+    from deeplense.evaluation import load_best, say, store_for, write_evaluation
+    from deeplense.prediction import predict_views
     from deeplense.recalibration import card_for
     from deeplense.scored import name_of, other_images, own_images
     from deeplense.symmetry import viewed_of
@@ -66,7 +67,8 @@ def compare_runs(config: EvaluateConfig) -> None:
 
     from deeplense.cli import load_config
     from deeplense.comparison import Contestant, compare, names_of, refuse_other_classes, say, write_comparison
-    from deeplense.evaluation import load_best, predict_views, store_for
+    from deeplense.evaluation import load_best, store_for
+    from deeplense.prediction import predict_views
     from deeplense.recalibration import card_for
     from deeplense.scored import common_images
     from deeplense.symmetry import viewed_of

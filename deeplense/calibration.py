@@ -6,11 +6,13 @@ Plain arrays in, plain numbers out. Logits are (n, 1), that of label 1, for two 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import optimize, special
 from sklearn.metrics import roc_curve
 
+from deeplense.errors import InputError
 from deeplense.metrics import CALIBRATION_BINS, promised_and_true, wilson_interval
 
 LARGEST_TEMPERATURE = 100.0
@@ -50,6 +52,12 @@ class ReliabilityBin:
     """Wilson's 95 % interval of that share."""
 
 
+def refuse_rate(fpr: float | None, classes: Sequence[str]) -> None:
+    """Raise `InputError` if a false-positive rate is asked of more than two classes, which no threshold divides."""
+    if fpr is not None and len(classes) > 2:
+        raise InputError(f"--fpr {fpr:g}: there are {len(classes)} classes, and a threshold is for two: leave it out")
+
+
 def calibrate(logits: np.ndarray, labels: np.ndarray, fpr: float | None = None) -> Calibration:
     """Fit temperature and threshold on validation images.
 
@@ -61,8 +69,7 @@ def calibrate(logits: np.ndarray, labels: np.ndarray, fpr: float | None = None) 
     temperature = fit_temperature(logits, labels)
     if logits.shape[1] > 1:
         return Calibration(temperature, None, LIKELIEST)
-    chances = special.expit(logits[:, 0].astype(np.float64) / temperature)
-    return Calibration(temperature, *choose_threshold(labels == 1, chances, fpr))
+    return Calibration(temperature, *choose_threshold(labels == 1, logits[:, 0].astype(np.float64) / temperature, fpr))
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -88,19 +95,20 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(-found.x))
 
 
-def choose_threshold(positive: np.ndarray, chances: np.ndarray, fpr: float | None = None) -> tuple[float, str]:
+def choose_threshold(positive: np.ndarray, logits: np.ndarray, fpr: float | None = None) -> tuple[float, str]:
     """A threshold on the probability of label 1, and how it was chosen.
 
-    It lies in the middle (of the logits) of the gap between the last image that it lets in and the next one, since a
+    It lies in the middle between the logits of the last image that it lets in and of the next one, since a
     threshold on an image's own value would let its like in or out by chance. Among equals the fewest false positives
     win.
 
     Args:
         positive: (n,) bool, both kinds.
-        chances: (n,) calibrated probabilities.
+        logits: (n,) float64, calibrated.
         fpr: the most that its false-positive rate may be; None: the largest difference of true- and false-positive
             rate (Youden 1950).
     """
+    chances = special.expit(logits)  # decided on as they will be, where large logits are all 1
     false, true, values = roc_curve(positive, chances, drop_intermediate=False)
     if fpr is None:
         place = int(np.argmax(true - false))
@@ -113,11 +121,14 @@ def choose_threshold(positive: np.ndarray, chances: np.ndarray, fpr: float | Non
         how = f"false-positive rate {fpr:g} on validation images"
         if fpr * (~positive).sum() < 1:
             how += f", where {(~positive).sum()} negatives are too few to resolve it"
-    above = values[place] if place else np.nextafter(values[1], 2)  # the first is infinite: nothing is let in
-    below = values[place + 1] if place + 1 < len(values) else 0.0
-    middle = float(special.expit((special.logit(above) + special.logit(below)) / 2))
-    # Where the two are at 0 and 1, or neighbours among numbers, there is no middle.
-    return (middle if below < middle < above else float(above)), how
+    if place == 0:  # the first value is infinite: nothing is let in
+        return float(np.nextafter(values[1], 2)), how
+    inside = chances >= values[place]
+    if inside.all():
+        return float(values[place]), how
+    middle = float(special.expit((logits[inside].min() + logits[~inside].max()) / 2))
+    # Between two neighbours among numbers there is no middle.
+    return (middle if chances[~inside].max() < middle else float(values[place])), how
 
 
 def reliability(labels: np.ndarray, probabilities: np.ndarray) -> list[ReliabilityBin]:

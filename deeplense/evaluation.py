@@ -1,18 +1,16 @@
-"""Predict, score, and write an evaluation folder; what training ends with and `evaluate.py` does again."""
+"""Score, and write an evaluation folder; what training ends with and `evaluate.py` does again."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from deeplense import plots, plots_trust
@@ -25,9 +23,8 @@ from deeplense.errors import InputError
 from deeplense.files import replaced_name, replacing, write_json
 from deeplense.metrics import calibration_scores, predict_labels, score
 from deeplense.model import build_model, probabilities
-from deeplense.symmetry import VIEWS, EightViews, Symmetry, average
-
-EVAL_BATCH = 512
+from deeplense.prediction import Predictions
+from deeplense.symmetry import Symmetry, average
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,81 +73,6 @@ class ModelCard:
         return f"the run has {missing}: probabilities are as the network gives them"
 
 
-@dataclasses.dataclass(frozen=True)
-class Predictions:
-    """What a network says of some images."""
-
-    logits: torch.Tensor
-    """(n, L) float32: what is scored."""
-    views: torch.Tensor
-    """(m, 8, L), of the images `viewed` alone."""
-    viewed: np.ndarray
-    """(m,) which of the n images were looked at in all eight views."""
-
-
-@torch.inference_mode()
-def predict(
-    model: torch.nn.Module,
-    store: PixelStore,
-    indices: np.ndarray,
-    batch_size: int = EVAL_BATCH,
-    accelerator: Accelerator | None = None,
-    interrupt: Callable[[], None] = lambda: None,
-    precision: Callable[[], AbstractContextManager[None]] = nullcontext,
-) -> torch.Tensor:
-    """Logits (n, 1) or (n, K), float32 on the device, of the images `indices` in their order.
-
-    Args:
-        accelerator: of several processes; each predicts a share, and all get all.
-        interrupt: called between batches; may raise.
-        precision: what the network runs in, `accelerator.autocast`, say. Not the resample before it: a grid of
-            coordinates in 16 bits distorts the image.
-    """
-    world, rank = (1, 0) if accelerator is None else (accelerator.num_processes, accelerator.process_index)
-    share = -(-len(indices) // world)
-    # The shares are padded to one length with the first image again, and cut after gathering.
-    padded = np.resize(indices, share * world) if share * world > len(indices) else indices
-    model.eval()
-    logits = []
-    for images in plain_batches(store, padded[rank * share : (rank + 1) * share], batch_size):
-        interrupt()
-        with precision():
-            logits.append(model(images).float())
-    mine = torch.cat(logits)
-    everything = mine if accelerator is None else accelerator.gather(mine)
-    assert isinstance(everything, torch.Tensor)
-    return everything[: len(indices)]
-
-
-def predict_views(
-    model: torch.nn.Module,
-    store: PixelStore,
-    indices: np.ndarray,
-    viewed: np.ndarray,
-    tta: bool = False,
-    batch_size: int = EVAL_BATCH,
-    accelerator: Accelerator | None = None,
-) -> Predictions:
-    """Predict images, and some or all of them in their eight views.
-
-    Args:
-        indices: (n,) the images.
-        viewed: (m,) places in `indices`, ascending: those to look at in all views.
-        tta: the average over the views is what is scored; then `viewed` is all of them.
-    """
-    views = torch.empty(0, len(VIEWS), 1)
-    if len(viewed):
-        views = predict(EightViews(model), store, indices[viewed], batch_size, accelerator)
-        views = views.unflatten(1, (len(VIEWS), -1))
-    if tta:
-        logits = average(views)
-    elif len(viewed) == len(indices):
-        logits = views[:, 0]
-    else:
-        logits = predict(model, store, indices, batch_size, accelerator)
-    return Predictions(logits, views, viewed)
-
-
 def write_evaluation(
     folder: Path,
     images: ImageSet,
@@ -168,7 +90,7 @@ def write_evaluation(
         images: whose labels, if any, are those of `card.classes`.
         store: their pixels.
         indices: (n,) the images that were scored.
-        predictions: of them.
+        predictions: of them, with views of some where there are labels.
         card: whose temperature and threshold were fitted for predictions of this kind.
         title: of the figures.
         about: what else `metrics.json` is to say.
@@ -197,10 +119,9 @@ def write_evaluation(
         plots_trust.plot_reliability(
             aside / "reliability.png", reliability(labels, raw), reliability(labels, chances), scores, title
         )
-        if len(predictions.viewed):
-            symmetry = _symmetry(predictions, card)
-            scores["symmetry"] = symmetry.summary(labels[symmetry.rows])
-            plots_trust.plot_symmetry(aside / "symmetry.png", symmetry, labels[symmetry.rows], scores, title)
+        symmetry = _symmetry(predictions, card)
+        scores["symmetry"] = symmetry.summary(labels[symmetry.rows])
+        plots_trust.plot_symmetry(aside / "symmetry.png", symmetry, labels[symmetry.rows], scores, title)
         write_json(aside / "metrics.json", {**scores, **(about or {})})
         if scores["roc_auc"] is not None:
             plots.plot_roc(aside / "roc.png", labels, chances, scores, title)
@@ -285,7 +206,7 @@ def say(scores: dict[str, Any]) -> str:
             f"accuracy {scores['accuracy']:.4f}, {scores['errors']} of {scores['n']} images wrong"
         )
     lines = [first]
-    calibration, symmetry = scores["calibration"], scores.get("symmetry")
+    calibration, symmetry = scores["calibration"], scores["symmetry"]
     if calibration["after"] is None:
         lines.append(f"not calibrated: {calibration['reason']}")
     else:
@@ -295,10 +216,11 @@ def say(scores: dict[str, Any]) -> str:
         )
     if scores["threshold"] is not None:
         lines.append(f"threshold {scores['threshold']:.4g}: {scores['threshold_from']}")
-    if symmetry is not None:
-        lines.append(
-            f"turned and mirrored, {symmetry['class_changes']} of {symmetry['n']} images change class, and "
-            f"probabilities vary by {symmetry['probability_std_mean']:.4f} in the mean, "
-            f"{symmetry['probability_std_max']:.3f} at most"
-        )
+    lines.append(
+        f"turned and mirrored, {symmetry['class_changes']} of {symmetry['n']} images change class, and probabilities "
+        f"vary by {symmetry['probability_std_mean']:.4f} in the mean, {symmetry['probability_std_max']:.3f} at most"
+    )
+    views, averaged = symmetry["roc_auc_of_views"], symmetry["roc_auc_of_average"]
+    if views is not None:
+        lines.append(f"the views rank from {min(views):.5f} to {max(views):.5f}, their average {averaged:.5f}")
     return "\n".join(lines)

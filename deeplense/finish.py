@@ -14,9 +14,10 @@ from deeplense import plots
 from deeplense.data.batches import Batches, PixelStore, plain_batches
 from deeplense.data.imageset import ImageSet
 from deeplense.data.split import Split
-from deeplense.evaluation import ModelCard, load_best, predict_views, say, write_evaluation
+from deeplense.evaluation import ModelCard, load_best, say, write_evaluation
 from deeplense.files import write_json
 from deeplense.metrics import predict_labels
+from deeplense.prediction import predict_views
 from deeplense.symmetry import viewed_of
 from deeplense.tracking import Tracker
 from deeplense.training import Trainer

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
-from deeplense.calibration import NOT_CALIBRATED, calibrate
+from deeplense.calibration import NOT_CALIBRATED, calibrate, refuse_rate
 from deeplense.config import EvaluateConfig, TrainConfig
 from deeplense.data.split import read_split
 from deeplense.errors import InputError
-from deeplense.evaluation import ModelCard, predict_views, store_for
+from deeplense.evaluation import ModelCard, store_for
+from deeplense.prediction import predict_views
 from deeplense.scored import own_images
 from deeplense.symmetry import viewed_of
 
@@ -35,9 +36,12 @@ def card_for(
     if config.fpr is None and not config.tta:
         return card
     asked = "--tta" if config.fpr is None else "--fpr"
-    if config.fpr is not None and len(card.classes) > 2:
-        raise InputError(
-            f"--fpr: {run} tells {len(card.classes)} classes apart, and a threshold is for two: leave it out"
+    refuse_rate(config.fpr, card.classes)
+    if config.tta and trained.augment.rotation < 90:
+        print(
+            f"note: {run} was trained with --rotation {trained.augment.rotation:g} and may not know quarter turns: "
+            "see whether the average ranks better than the image as it is",
+            file=sys.stderr,
         )
     if not any(row["split"] == "val" for row in read_split(run / "split.csv")):
         if config.fpr is not None:

@@ -33,11 +33,12 @@ from deeplense.config import TrainConfig
 from deeplense.data.batches import Batches, PixelStore
 from deeplense.data.imageset import ImageSet
 from deeplense.errors import Stopped, TrainingError
-from deeplense.evaluation import ModelCard, predict
+from deeplense.evaluation import ModelCard
 from deeplense.files import write_folder
 from deeplense.metrics import score
 from deeplense.model import build_model, loss_function, probabilities
 from deeplense.optimization import learning_rate, make_optimizer
+from deeplense.prediction import predict
 from deeplense.stopping import StopRequest
 from deeplense.tracking import MetricsLog, Tracker
 
