@@ -301,7 +301,7 @@ class TrainConfig(_Settings):
 class EvaluateConfig(_Settings):
     """Score a run, on its own split or on other images; or several runs on the same images."""
 
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
     """The run folder. Several: they are compared on the same images, none of which any of them has learned from."""
     data: str | None = None
     """Other images: class folders, packed, simulated, or a flat folder without labels; none: the run's own."""
