@@ -108,11 +108,12 @@ class Trainer:
 
     # ---- the story ---------------------------------------------------------------------------------------------
 
-    def fit(self, log: MetricsLog | None, tracker: Tracker | None, stop: StopRequest) -> None:
+    def fit(self, log: MetricsLog | None, tracker: Tracker | None, stop: StopRequest, quiet: bool = False) -> None:
         """Train from where the run is to its end.
 
         Args:
             log, tracker: of the first process; None elsewhere.
+            quiet: without a progress bar.
 
         Raises:
             Stopped: on request, with a checkpoint written.
@@ -125,7 +126,7 @@ class Trainer:
             initial=self.position.step,
             desc="training",
             unit="step",
-            disable=None if self.accelerator.is_main_process else True,
+            disable=True if quiet or not self.accelerator.is_main_process else None,
         ) as self.bar:
             while not self.finished:
                 self._train_epoch()
