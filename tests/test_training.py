@@ -204,13 +204,13 @@ def test_nothing_in_a_step_waits_for_the_device(trainer, monkeypatch):
         def watched(self, *arguments, original=original, name=name, **options):
             inside = sys._getframe(1)
             while inside is not None and inside.f_code.co_name not in (
-                "_train_epoch",
+                "train_epoch",
                 "_collect",
                 "save",
                 "_end_epoch",
             ):
                 inside = inside.f_back
-            if inside is not None and inside.f_code.co_name == "_train_epoch":
+            if inside is not None and inside.f_code.co_name == "train_epoch":
                 waits.append(name)
             return original(self, *arguments, **options)
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import tyro
 
-from deeplense.benchmark import processes, simulate
+from deeplense.benchmark import processes, simulate, train
 from deeplense.cli import parse
 from deeplense.errors import run_command
 
 BENCHMARKS: dict[type, Callable[[Any], None]] = {
+    train.Train: train.main,
     simulate.Simulate: simulate.main,
     processes.Processes: processes.main,
 }

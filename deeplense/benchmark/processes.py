@@ -13,7 +13,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from deeplense.benchmark.measuring import hardware, rates, spread, versions
 from deeplense.errors import InputError
@@ -128,17 +128,7 @@ def _process(rank: int, count: int, wanted: Processes, port: int, folder: Path) 
     from deeplense.data.imageset import ImageSet
     from deeplense.data.split import Split
     from deeplense.model import build_model
-    from deeplense.stopping import StopRequest
-    from deeplense.tracking import MetricsLog, Tracker
     from deeplense.training import Trainer
-
-    class Watch(MetricsLog):
-        """Notes when each line comes, and the bytes that have crossed by then."""
-
-        seen: ClassVar[list[tuple[float, int]]] = []
-
-        def write(self, values: dict[str, Any]) -> None:
-            self.seen.append((time.perf_counter(), _crossed()))
 
     torch.set_num_threads(wanted.threads)
     config = TrainConfig(
@@ -147,7 +137,7 @@ def _process(rank: int, count: int, wanted: Processes, port: int, folder: Path) 
         compute=ComputeConfig(sync_batchnorm=wanted.sync_batchnorm),
         tracking=TrackingConfig(wandb="disabled"),
     )
-    number = 2 * wanted.batch_size * wanted.steps  # the first half warms up
+    number = wanted.batch_size * wanted.steps
     side = wanted.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (number, 1, side, side), dtype=np.uint8)
     names = [str(index) for index in range(number)]
@@ -158,15 +148,13 @@ def _process(rank: int, count: int, wanted: Processes, port: int, folder: Path) 
     model = build_model(2, 1)
     session.prepare_network(accelerator, model, config)
     trainer = Trainer(config, accelerator, model, store, batches, images, nobody, folder)
-    trainer.log_every = wanted.steps
-    first = accelerator.is_main_process
-    log = Watch(folder / "metrics.jsonl") if first else None
-    tracker = Tracker(accelerator, config, folder, {}) if first else None
-    trainer.fit(log, tracker, StopRequest(), quiet=True)
-    if log is not None:
-        (start, before), (end, after) = log.seen
+    trainer.train_epoch()  # warms up
+    trainer.position.batch = 0
+    start, before = time.perf_counter(), _crossed()
+    trainer.train_epoch()
+    if accelerator.is_main_process:
         gradient = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-        result = {"seconds": end - start, "bytes": after - before, "gradient_bytes": gradient}
+        result = {"seconds": time.perf_counter() - start, "bytes": _crossed() - before, "gradient_bytes": gradient}
         (folder / "result.json").write_text(json.dumps(result))
     accelerator.end_training()
 
