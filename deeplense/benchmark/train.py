@@ -79,7 +79,7 @@ def main(wanted: Train) -> None:
 
 
 def measure(wanted: Train) -> dict[str, Any]:
-    """Rates in images/s, share of the time that goes into batches, FLOP/s, and the device memory of a step above data and model."""
+    """Rates in images/s, share of the time that goes into batches, FLOP/s, and device memory above data and model."""
     import torch
 
     from deeplense.benchmark.contenders import CONTENDERS, Contender, Ours
