@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ class Tracker:
         import wandb
 
         classes = scores["classes"]
-        numbers = {f"{part}/{name}": value for name, value in scores.items() if isinstance(value, (int, float))}
+        numbers = dict(_numbers(scores, part))
         curves = {}
         for label in range(len(classes)) if len(classes) > 2 else [1]:
             false, true, _ = roc_curve(labels == label, probabilities[:, label])
@@ -138,6 +138,21 @@ class Tracker:
         )
         self.log({**numbers, f"{part}/roc": roc, f"{part}/confusion": confusion}, step)
         self.run.summary.update(numbers)
+
+    def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
+        """A table; cells that are arrays, (H, W) or (H, W, 3) uint8, are images."""
+        if self.run is not None:
+            import wandb
+
+            cells = [[wandb.Image(cell) if isinstance(cell, np.ndarray) else cell for cell in row] for row in rows]
+            self.log({name: wandb.Table(columns=list(columns), data=cells)}, step)
+
+    def log_report(self, part: str, file: Path, step: int) -> None:
+        """The report of an evaluation as it is, if one was written."""
+        if self.run is not None and file.is_file():
+            import wandb
+
+            self.log({f"{part}/report": wandb.Html(str(file), inject=False)}, step)
 
     def log_weights(self, folder: Path) -> None:
         """The best weights, with what is needed to use them, as an artifact."""
@@ -180,3 +195,12 @@ def _run_id(folder: Path) -> str:
     if not file.exists():
         write_text(file, secrets.token_hex(4))
     return file.read_text()
+
+
+def _numbers(scores: dict[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
+    """The numbers among nested scores, by their path."""
+    for name, value in scores.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{prefix}/{name}")
+        elif isinstance(value, (int, float)):
+            yield f"{prefix}/{name}", value

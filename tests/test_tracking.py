@@ -1,15 +1,19 @@
 """What Weights & Biases is given, read back from a real offline run."""
 
+import csv
 import json
 import time
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import wandb
 from accelerate import Accelerator
+from PIL import Image
 
 from deeplense.config import RunConfig, TrackingConfig, TrainConfig
+from deeplense.finish import SHOWN, telling_images
 from deeplense.tracking import MetricsLog, Tracker, wandb_mode
 from deeplense.wandb_files import entries_of, records
 
@@ -69,7 +73,17 @@ def test_the_test_scores_the_curve_and_the_confusion_are_there(offline, trained)
 
 def test_figures_and_weights_are_there(offline):
     logged = {name for line in history(offline[0]) for name in line}
-    names = ("samples", "first_batch", "curves", "roc", "precision_recall", "confusion", "scores")
+    names = (
+        "samples",
+        "first_batch",
+        "curves",
+        "roc",
+        "precision_recall",
+        "confusion",
+        "scores",
+        "reliability",
+        "symmetry",
+    )
     assert {f"figures/{name}/path" for name in names} <= logged
     artifacts = [
         record.request.log_artifact.artifact for record in offline[0] if record.request.HasField("log_artifact")
@@ -77,6 +91,40 @@ def test_figures_and_weights_are_there(offline):
     artifacts += [record.artifact for record in offline[0] if record.HasField("artifact")]
     (best,) = (artifact for artifact in artifacts if artifact.type == "model")
     assert {entry.path for entry in best.manifest.contents} == {"model.safetensors", "model.json"}
+
+
+def test_predictions_are_there_with_their_images(offline, trained):
+    """All 48 of this small test part."""
+    (file,) = Path(offline[1]).glob("media/table/test/predictions*.table.json")
+    table = json.loads(file.read_text())
+    assert table["columns"] == ["image", "path", "label", "predicted", "p_no_sub", "p_sub"]
+    written = {row["path"]: row for row in csv.DictReader((trained / "evaluation" / "test" / "predictions.csv").open())}
+    assert {row[1] for row in table["data"]} == set(written)
+    for image, path, label, predicted, *chances in table["data"]:
+        assert (label, predicted) == (written[path]["label"], written[path]["predicted"])
+        assert chances == pytest.approx([float(written[path]["p_no_sub"]), float(written[path]["p_sub"])], abs=1e-8)
+        assert Image.open(Path(offline[1]) / image["path"]).size == (32, 32)
+
+
+def test_nested_scores_are_there_by_their_path(offline, trained):
+    scores = json.loads((trained / "summary.json").read_text())["test"]
+    (line,) = (line for line in history(offline[0]) if "test/roc_auc" in line)
+    assert line["test/calibration/after/ece"] == scores["calibration"]["after"]["ece"]
+    assert line["test/symmetry/class_changes"] == scores["symmetry"]["class_changes"]
+
+
+def test_the_table_shows_what_is_most_telling():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 5000)
+    chance = random.random(5000)
+    chances = np.stack([1 - chance, chance], 1)
+    shown = telling_images(labels, chances, (chance >= 0.5).astype(int))
+    assert len(set(shown)) == 3 * SHOWN
+    own = chances[np.arange(5000), labels]
+    assert shown[:SHOWN].tolist() == np.argsort(own)[:SHOWN].tolist()
+    assert np.abs(chance[shown[SHOWN : 2 * SHOWN]] - 0.5).max() < 0.02
+    right = telling_images(labels[:10], np.eye(2)[labels[:10]], labels[:10])
+    assert sorted(right) == list(range(10))
 
 
 @pytest.mark.parametrize("asked", ["online", "offline", "disabled"])
@@ -155,3 +203,14 @@ def test_what_was_cut_off_does_not_count(tmp_path):
         counts.append(entries_of(tmp_path / "wandb"))
     assert counts == sorted(counts)
     assert set(counts) == set(range(6))
+
+
+def test_the_report_is_given_as_it_is(tmp_path):
+    report = tmp_path / "report.html"
+    tracker = session(tmp_path, 0, 1)
+    tracker.log_report("test", report, 0)  # nobody wrote one
+    report.write_text("<!doctype html><title>Lenses</title>")
+    tracker.log_report("test", report, 0)
+    tracker.finish()
+    (given,) = tmp_path.glob("wandb/*run-*/files/media/html/test/*.html")
+    assert given.read_bytes() == report.read_bytes()
