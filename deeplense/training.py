@@ -114,7 +114,7 @@ class Trainer:
 
     # ---- the story ---------------------------------------------------------------------------------------------
 
-    def fit(self, log: MetricsLog | None, tracker: Tracker | None, stop: StopRequest, quiet: bool = False) -> None:
+    def fit(self, log: MetricsLog | None, tracker: Tracker | None, stop: StopRequest) -> None:
         """Train from where the run is to its end.
 
         Args:
