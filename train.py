@@ -72,8 +72,9 @@ def main(config: TrainConfig) -> None:
         stop = StopRequest()
         stop.listen()
         try:
-            trainer.fit(log, tracker, stop)
-            finish(accelerator, trainer, images, split, folder, tracker)
+            with session.keeping_touch(accelerator):
+                trainer.fit(log, tracker, stop)
+                finish(accelerator, trainer, images, split, folder, tracker)
         finally:
             accelerator.end_training()
 

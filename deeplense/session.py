@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from deeplense.data.batches import Batches, PixelStore, StreamBatches, TrainBatc
 from deeplense.data.imageset import ImageSet
 from deeplense.data.simulated import load_data
 from deeplense.data.split import PARTS, Split
-from deeplense.errors import InputError, is_first_process
+from deeplense.errors import InputError, LostProcess, is_first_process
 from deeplense.model import Initialization
 from deeplense.precision import effective_precision
 
@@ -88,6 +89,21 @@ def only_first(accelerator: Accelerator, act: Callable[[], T]) -> T | None:
     if error[0] is not None:
         raise error[0]
     return result
+
+
+@contextmanager
+def keeping_touch(accelerator: Accelerator) -> Iterator[None]:
+    """Turn the many errors that a process gets when another one dies into one that says so."""
+    try:
+        yield
+    except RuntimeError as error:
+        # NCCL's are of a type of their own, gloo's are told by their text.
+        if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
+            raise LostProcess(
+                f"process {accelerator.process_index} has lost another one of the run, which was killed or has failed: "
+                "look for its last words above, and go on with --resume"
+            ) from None
+        raise
 
 
 def load_on_all(accelerator: Accelerator, config: TrainConfig) -> ImageSet:

@@ -27,12 +27,14 @@ class MetricsLog:
 
     def __init__(self, file: Path, length: int = 0) -> None:
         """Open `file` for writing after its first `length` bytes."""
-        self.file = file.open("ab")
+        self.file = file.open("ab", buffering=0)
         self.file.truncate(length)
 
     def write(self, values: dict[str, Any]) -> None:
-        self.file.write(json.dumps(values).encode() + b"\n")
-        self.file.flush()
+        try:
+            self.file.write(json.dumps(values).encode() + b"\n")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.file.name) from None  # a write alone does not say where
 
     def length(self) -> int:
         """Bytes so far, all of them safely on disk."""

@@ -107,6 +107,10 @@ class Trainer:
         self._loss_sum, self._loss_steps, self._not_finite = torch.zeros(3, device=accelerator.device)
         self._saved_at = time.monotonic()
         self._started = time.monotonic()
+        self.log: MetricsLog | None = None
+        self.tracker: Tracker | None = None
+        self.stop = StopRequest()
+        self.bar = tqdm(disable=True)
 
     # ---- the story ---------------------------------------------------------------------------------------------
 
@@ -130,7 +134,7 @@ class Trainer:
             disable=None if self.accelerator.is_main_process else True,
         ) as self.bar:
             while not self.finished:
-                self._train_epoch()
+                self.train_epoch()
                 self._end_epoch()
 
     @property
@@ -140,7 +144,8 @@ class Trainer:
             patience is not None and self.position.epochs_without_better_auc >= patience
         )
 
-    def _train_epoch(self) -> None:
+    def train_epoch(self) -> None:
+        """From the position on to the end of its epoch, without validation."""
         position, parts = self.position, self.batches.parts
         self.model.train()
         items = self.batches.epoch(position.epoch, position.batch)
