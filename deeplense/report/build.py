@@ -12,6 +12,7 @@ import contextlib
 import datetime
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator
 from html import escape
@@ -79,7 +80,9 @@ def write_report(folder: Path, run: Path, thumbnails: Thumbnails, title: str | N
     card = read_json(run / "best" / "model.json")
     evidence = read_evidence(folder, card)
     gallery = make_gallery(evidence, thumbnails)
-    page = _fill(_part("page.html"), _fields(folder, run, evidence, gallery, card, title or f"{run.name}, {folder.name}"))
+    page = _fill(
+        _part("page.html"), _fields(folder, run, evidence, gallery, card, title or f"{run.name}, {folder.name}")
+    )
     (folder / "report.html").write_text(page, encoding="utf-8")
 
 
@@ -89,7 +92,7 @@ def _fields(
     """What stands in the places of `page.html`, as HTML."""
     metrics = evidence.metrics
     config, record = read_json(run / "config.json"), read_json(run / "record.json")
-    intervals = {}
+    intervals, further = {}, _further(folder, metrics)
     if evidence.labels is not None:
         intervals = score_intervals(evidence.labels, evidence.probabilities, evidence.predicted)
     style, script = _part("page.css"), "".join(_part(name) for name in SCRIPTS)
@@ -99,14 +102,19 @@ def _fields(
         "subtitle": _subtitle(evidence, config),
         "headline": headline(evidence, intervals),
         "scores": score_table(evidence, intervals) if metrics else "",
-        "undefined": f'<p class="note">{escape(str(metrics["undefined"]))}</p>' if metrics.get("undefined") else "",
-        "further": _further(folder, metrics),
+        "undefined": _note(str(metrics.get("undefined", ""))),
+        "further": "".join(
+            f'<section id="{key}" aria-labelledby="{key}-title"><h2 id="{key}-title">{heading}</h2>'
+            f'<div class="beside">{content}</div></section>\n'
+            for key, (heading, content) in further.items()
+        ),
+        "further_links": "".join(f'<a href="#{key}">{heading}</a>\n' for key, (heading, _) in further.items()),
         "scored": record_table("This evaluation", {key: own for key, own in metrics.items() if key not in SCORES}),
         "weights": record_table("The weights", card_rows),
         "session": session_table(record),
         "split": split_table(count_split(run / "split.csv")),
         "settings": settings_tables(config),
-        "gallery_note": f'<p class="note">{escape(gallery.note)}</p>' if gallery.note else "",
+        "gallery_note": _note(gallery.note),
         "state": " ".join(_state(evidence, gallery)),
         "version": escape(__version__),
         "written": f"{datetime.datetime.now().astimezone():%-d %B %Y, %H:%M %Z}",
@@ -123,9 +131,11 @@ def _fields(
 
 
 def _subtitle(evidence: Evidence, config: dict[str, Any]) -> str:
-    *others, last = map(escape, evidence.classes)
+    present = range(len(evidence.classes)) if evidence.labels is None else np.unique(evidence.labels)
+    *others, last = (escape(evidence.classes[label]) for label in present)
     count = f"{len(evidence.paths):,} {'images' if len(evidence.paths) != 1 else 'image'}"
-    what = f"{'of' if evidence.metrics else 'without labels, taken for'} {', '.join(others)} {'and' if evidence.metrics else 'or'} {last}"
+    lead, joint = ("of", " and ") if evidence.metrics else ("without labels, taken for", " or ")
+    what = f"{lead} {', '.join(others)}{joint if others else ''}{last}"
     data = evidence.metrics.get("data") or (config.get("data", {}).get("data") if evidence.metrics else None)
     return f"{count} {what}" + (f", from <code>{escape(str(data))}</code>" if data else "")
 
@@ -145,11 +155,11 @@ def _embedded(evidence: Evidence, gallery: Gallery) -> dict[str, Any]:
     """The numbers that the scripts draw from."""
     # Of two probabilities the second says it all.
     columns = evidence.probabilities[:, 1:] if len(evidence.classes) == 2 else evidence.probabilities
-    numbers = np.where(np.isfinite(columns), columns.astype(object), None)
+    numbers = [[chance if math.isfinite(chance) else None for chance in column] for column in columns.T.tolist()]
     return {
         "classes": evidence.classes,
         "labels": None if evidence.labels is None else evidence.labels.tolist(),
-        "probabilities": numbers.T.tolist(),
+        "probabilities": numbers,
         "threshold": evidence.threshold,
         "threshold_from": evidence.metrics.get("threshold_from"),
         "uncertain": UNCERTAIN,
@@ -165,34 +175,36 @@ def _embedded(evidence: Evidence, gallery: Gallery) -> dict[str, Any]:
     }
 
 
-def _further(folder: Path, metrics: dict[str, Any]) -> str:
-    """A section for each thing beyond the scores that the folder holds: its figure and its numbers."""
+def _further(folder: Path, metrics: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """What the folder holds beyond the scores: the heading and the content of a section for each, by its id."""
     sections = []
     for key, (heading, name, caption) in FURTHER.items():
-        numbers = any_table(heading, metrics[key]) if isinstance(metrics.get(key), dict) else ""
         figure = _figure(folder / name, caption) if (folder / name).is_file() else ""
-        sections.append((key, heading, figure + numbers))
-    own = {name for _, name, _ in FURTHER.values()}
+        numbers = any_table(heading, metrics[key]) if isinstance(metrics.get(key), dict) else ""
+        sections.append((heading, f"{figure}<div>{numbers}</div>" if numbers else figure))
+    placed = {*DRAWN, *(name for _, name, _ in FURTHER.values())}
     for file in sorted(folder.glob("*.png")):
-        if file.name not in own and file.name not in DRAWN:
-            sections.append((file.stem, title_of(file.stem), _figure(file, file.stem.replace("_", " "))))
+        if file.name not in placed:
+            sections.append((title_of(file.stem), _figure(file, file.stem.replace("_", " "))))
     for key, value in metrics.items():
         if isinstance(value, dict) and key not in FURTHER and key not in SCORES:
-            sections.append((key, title_of(key), any_table(key.replace("_", " "), value)))
-    return "".join(
-        f'<section id="further-{number}"><h2>{heading}</h2>{content}</section>'
-        for number, (_, heading, content) in enumerate(sections)
-        if content
-    )
+            sections.append((title_of(key), any_table(key.replace("_", " "), value)))
+    filled = [(heading, content) for heading, content in sections if content]
+    return {f"further-{number}": section for number, section in enumerate(filled)}
+
+
+def _note(text: str) -> str:
+    return f'<p class="note">{escape(text)}</p>' if text else ""
 
 
 def _figure(file: Path, caption: str) -> str:
+    """At half its pixels, for dense screens; figures are drawn at 200 dots an inch."""
     with Image.open(file) as image:
         width, height = image.size
     content = base64.b64encode(file.read_bytes()).decode()
     return (
-        f'<figure class="picture"><img src="data:image/png;base64,{content}" width="{width}" height="{height}" '
-        f'alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
+        f'<figure class="picture"><img alt="{escape(caption)}" width="{width // 2}" height="{height // 2}" '
+        f'src="data:image/png;base64,{content}"><figcaption>{escape(caption)}</figcaption></figure>'
     )
 
 

@@ -22,7 +22,9 @@ function operatingPoints(label) {
 
 function showCurves() {
   const curves = (two ? [1] : classes.map((_, label) => label)).map(operatingPoints);
-  const least = 10 ** Math.floor(Math.log10(1 / Math.max(...curves.map((curve) => curve.negatives), 10)));
+  // The logarithmic axis begins below the least rate that is not 0.
+  const smallest = 1 / Math.max(...curves.map((curve) => curve.negatives), 10), power = 10 ** Math.floor(Math.log10(smallest));
+  const least = [5, 2, 1].find((factor) => factor * power <= smallest * (1 + 1e-9)) * power;
   // What the reader points at: a curve and a corner of it; null: the threshold of the page.
   let cursor = null;
 
@@ -48,7 +50,7 @@ function showCurves() {
   }
 
   function say(point) {
-    if (!point) return "Nothing is pointed at.";
+    if (!point) return "Point at a curve to read it.";
     const { curve, hits, alarms } = point;
     const which = two ? "" : `${classes[curve.positive]} against the rest · `;
     const at = point.threshold === Infinity ? "threshold above all" : `threshold ${exactly(point.threshold)}`;

@@ -53,7 +53,7 @@ function showConfusion() {
         html("tr", {}, html("th", { scope: "col", class: "corner" }, "true class"), ...classes.map((name) => html("th", { scope: "col" }, name)))),
       html("tbody", {}, ...counted.map((row, label) => html("tr", {}, html("th", { scope: "row" }, classes[label]), ...row.map((number, as) => {
         const share = all[label] ? number / all[label] : 0;
-        return html("td", { class: label === as ? "right" : "wrong", "--share": share.toFixed(4), "data-count": number },
+        return html("td", { class: label === as ? "right" : "wrong", "--share": share.toFixed(4) },
           html("b", {}, whole(number)), html("small", {}, all[label] ? percent(share) : "–"));
       })))),
     );

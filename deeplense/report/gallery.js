@@ -80,20 +80,21 @@ function showGallery() {
 
   const verdict = (item) => {
     const row = rows[item], as = classes[taken(row)];
-    if (labels === null) return { text: as, spoken: `taken for ${as}`, wrong: false };
-    const truth = classes[labels[row]];
-    return isWrong(row) ? { text: `✕ ${truth} as ${as}`, spoken: `${truth}, wrongly taken for ${as}`, wrong: true } : { text: truth, spoken: `${truth}, taken for ${as}`, wrong: false };
+    const wrong = isWrong(row);
+    return { text: wrong ? `✕ ${classes[labels[row]]} as ${as}` : as, wrong };
   };
   const shownLabel = (item) => (two ? 1 : taken(rows[item]));
 
   function tile(item, index) {
     const canvas = html("canvas", { "aria-hidden": "true" });
-    const label = shownLabel(item), own = chance(rows[item], label), { text, spoken, wrong } = verdict(item);
+    const label = shownLabel(item), own = chance(rows[item], label), { text, wrong } = verdict(item);
     paint(canvas, item);
     const button = html("button", {
       type: "button", class: `tile${wrong ? " wrong" : ""}`, tabindex: index === active ? 0 : -1, "data-row": rows[item],
-      "aria-label": `${spoken}, probability of ${classes[label]} ${roughly(own)}, ${paths[item]}`, title: paths[item], "--chance": own.toFixed(4),
-    }, canvas, html("span", { class: "meter" }), html("span", { class: "chance" }, roughly(own)), html("span", { class: "verdict" }, text));
+      title: paths[item], "--chance": own.toFixed(4),
+    }, canvas, html("span", { class: "meter" }),
+    html("span", { class: "chance" }, roughly(own), html("span", { class: "unseen" }, ` is the probability of ${classes[label]}; `)),
+    html("span", { class: "verdict" }, text, html("span", { class: "unseen" }, `; ${paths[item]}`)));
     button.addEventListener("click", () => open(page * PAGE + index));
     return html("li", {}, button);
   }
@@ -135,7 +136,7 @@ function showGallery() {
   let opened = 0;
   function open(index) {
     opened = Math.min(Math.max(index, 0), shown.length - 1);
-    const item = shown[opened], row = rows[item], { spoken, wrong } = verdict(item);
+    const item = shown[opened], row = rows[item], { wrong } = verdict(item);
     const fact = (name, value, kind = "") => [html("dt", {}, name), html("dd", { class: kind }, value)];
     find("#one-title").textContent = paths[item];
     find("#one-facts").replaceChildren(
@@ -153,7 +154,6 @@ function showGallery() {
     canvas.dataset.shade = form.shade.value;
     paint(canvas, item);
     dialog.dataset.row = row;
-    dialog.setAttribute("aria-description", spoken);
     if (!dialog.open) dialog.showModal();
   }
   find("#before").addEventListener("click", () => open(opened - 1));

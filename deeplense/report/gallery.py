@@ -18,7 +18,7 @@ SIDE = 96
 """Pixels of the longer side of an image in the gallery, at most."""
 COLUMNS, PER_SHEET = 16, 256
 BLOCK = 8
-"""JPEG codes blocks of this many pixels a side. Images that begin on such a border do not bleed into their neighbours."""
+"""Pixels a side of the blocks that JPEG codes. Images that begin on such a border do not bleed into one another."""
 QUALITY = 80
 
 

@@ -12,6 +12,21 @@ from deeplense.report.intervals import Interval
 
 NOT_THERE = "–"
 
+SPOKEN = {
+    "n": "images",
+    "brier": "Brier score",
+    "ece": "calibration error",
+    "val roc auc": "validation ROC AUC",
+    "lr": "learning rate",
+    "tpr": "TPR",
+    "fpr": "FPR",
+    "probability std mean": "spread of the probability, mean",
+    "probability std max": "spread of the probability, largest",
+    "class changes": "images that change class",
+    "class changes share": "share that changes class",
+}
+"""Names that would not be understood with spaces for underscores."""
+
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
     """A table whose first column names its rows. Cells are HTML already; empty without rows."""
@@ -20,7 +35,7 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], kind
     ]
     if not lines:
         return ""
-    top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
+    top = "".join(f'<th scope="col">{cell}</th>' if cell else "<td></td>" for cell in head)
     heading = f"<thead><tr>{top}</tr></thead>" if head else ""
     return (
         f'<div class="scroll"><table class="{kind}">'
@@ -47,7 +62,12 @@ def score_table(evidence: Evidence, intervals: Mapping[str, Interval]) -> str:
                 for own, area in metrics.get("roc_auc_per_class", {}).items()
             ]
     at = f", at the run’s own threshold {evidence.threshold:.4g}" if evidence.threshold is not None else ""
-    return table(f"Of all {len(evidence.paths):,} images{at}", ["Score", "Value", "95\u202f% interval", "What it says"], rows, "scores")
+    return table(
+        f"Of all {len(evidence.paths):,} images{at}",
+        ["Score", "Value", "95\u202f% interval", "What it says"],
+        rows,
+        "scores",
+    )
 
 
 def _scores(evidence: Evidence) -> list[tuple[str, str, str]]:
@@ -128,28 +148,46 @@ def figure_of(number: str, name: str, note: str) -> str:
     return f"<div><dt>{escape(name)}</dt><dd><b>{number}</b><span>{escape(note)}</span></dd></div>"
 
 
-def any_table(caption: str, content: Mapping[str, Any]) -> str:
+def any_table(caption: str, content: Mapping[str, Any], seen: bool = False) -> str:
     """A table of numbers whose names this module does not know.
 
-    Objects with the same keys stand side by side (`before` and `after`), a list of objects has a row each, and all else
-    is a row a number.
+    Objects with the same keys stand side by side (`before` and `after`), a list of objects has a row each, all else is
+    a row a number, `NAME_low` and `NAME_high` in that of `NAME`.
+
+    Args:
+        seen: whether the caption is shown, too; below a heading that says the same, only a reader of the page hears it.
     """
+    kind = "numbers" if seen else "numbers headed"
     groups = {name: value for name, value in content.items() if isinstance(value, dict) and value}
-    plain = {name: value for name, value in content.items() if not isinstance(value, dict) and value is not None}
-    lists = {name: value for name, value in plain.items() if _is_table(value)}
-    rows = [[title_of(name), tell(value)] for name, value in plain.items() if name not in lists and tell(value)]
-    parts = [table(escape(caption), [], rows, "numbers")]
+    lists = {name: value for name, value in content.items() if _is_table(value)}
+    rows = [
+        [title_of(name), _with_bounds(name, content)]
+        for name, value in content.items()
+        if name not in lists and value is not None and tell(value) and not _is_bound(name, content)
+    ]
+    parts = [table(escape(caption), [], rows, kind)]
     keys = [tuple(group) for group in groups.values()]
     if len(groups) > 1 and len(set(keys)) == 1:
         side_by_side = [[title_of(key), *(tell(group[key]) for group in groups.values())] for key in keys[0]]
-        parts.append(table(escape(caption), ["", *map(title_of, groups)], side_by_side, "numbers"))
+        parts.append(table(escape(caption), ["", *map(title_of, groups)], side_by_side, kind))
     else:
-        parts += [any_table(f"{caption}: {_spoken(name)}", group) for name, group in groups.items()]
+        parts += [any_table(title_of(name), group, seen=True) for name, group in groups.items()]
     for name, value in lists.items():
         columns = list(value[0])
         lines = [[tell(item.get(column)) for column in columns] for item in value]
-        parts.append(table(escape(f"{caption}: {_spoken(name)}"), [*map(title_of, columns)], lines, "numbers"))
+        parts.append(table(title_of(name), [*map(title_of, columns)], lines, "numbers"))
     return "".join(parts)
+
+
+def _is_bound(name: str, content: Mapping[str, Any]) -> bool:
+    return any(name.endswith(end) and name.removesuffix(end) in content for end in ("_low", "_high"))
+
+
+def _with_bounds(name: str, content: Mapping[str, Any]) -> str:
+    low, high = content.get(f"{name}_low"), content.get(f"{name}_high")
+    if low is None or high is None:
+        return tell(content[name])
+    return f"{tell(content[name])} <small>95\u202f%: {tell(low)} to {tell(high)}</small>"
 
 
 def _is_table(value: object) -> bool:
@@ -161,7 +199,9 @@ def split_table(counts: Mapping[str, Mapping[str, int]]) -> str:
     if not counts:
         return ""
     parts = list(next(iter(counts.values())))
-    rows = [[escape(name), *(f"{of[part]:,}" for part in parts), f"{sum(of.values()):,}"] for name, of in counts.items()]
+    rows = [
+        [escape(name), *(f"{of[part]:,}" for part in parts), f"{sum(of.values()):,}"] for name, of in counts.items()
+    ]
     if len(rows) > 1:
         columns = [sum(of[part] for of in counts.values()) for part in parts]
         rows.append(["all", *(f"{number:,}" for number in columns), f"{sum(columns):,}"])
@@ -198,7 +238,12 @@ def settings_tables(config: Mapping[str, Any]) -> str:
     single = {name: value for name, value in config.items() if not isinstance(value, dict)}
     groups = {"": single} | {name: value for name, value in config.items() if isinstance(value, dict)}
     return "".join(
-        table(title_of(name) if name else "Start", [], [[title_of(key), tell(own)] for key, own in group.items()], "record")
+        table(
+            title_of(name) if name else "Start",
+            [],
+            [[title_of(key), tell(own)] for key, own in group.items()],
+            "record",
+        )
         for name, group in groups.items()
     )
 
@@ -216,11 +261,10 @@ def title_of(name: str) -> str:
 
 
 def _spoken(name: str) -> str:
-    short = {"brier": "Brier score", "ece": "calibration error", "val roc auc": "validation ROC AUC", "lr": "learning rate"}
     spoken = str(name).replace("_", " ")
     if spoken.startswith("effective "):
         return f"{spoken.removeprefix('effective ')}, in effect"
-    return short.get(spoken, spoken)
+    return SPOKEN.get(spoken, spoken.replace("roc auc", "ROC AUC"))
 
 
 def tell(value: object) -> str:
@@ -233,8 +277,6 @@ def tell(value: object) -> str:
         return f"{value:,}" if abs(value) >= 10_000 else str(value)
     if isinstance(value, float):
         return f"{value:.5g}"
-    if isinstance(value, list) and len(value) == 2 and all(isinstance(item, float) for item in value):
-        return f'<span class="range">{value[0]:.5g} to {value[1]:.5g}</span>'
-    if isinstance(value, list):
-        return ", ".join(map(tell, value)) if not any(isinstance(item, (dict, list)) for item in value) else ""
-    return "" if isinstance(value, dict) else escape(str(value))
+    if isinstance(value, list) and not any(isinstance(item, dict | list) for item in value):
+        return f'<span class="list">{", ".join(map(tell, value))}</span>'
+    return "" if isinstance(value, dict | list) else escape(str(value))
