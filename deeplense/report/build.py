@@ -25,7 +25,7 @@ from PIL import Image
 
 from deeplense import __version__
 from deeplense.report.evidence import UNCERTAIN, Evidence, count_split, read_evidence, read_json
-from deeplense.report.gallery import Gallery, Thumbnails, make_gallery
+from deeplense.report.gallery import COLUMNS, PER_SHEET, Gallery, Thumbnails, make_gallery
 from deeplense.report.intervals import score_intervals
 from deeplense.report.tables import (
     any_table,
@@ -38,7 +38,17 @@ from deeplense.report.tables import (
     title_of,
 )
 
-SCRIPTS = ("evidence.js", "charts.js", "curves.js", "decisions.js", "gallery.js", "page.js")
+SCRIPTS = (
+    "evidence.js",
+    "charts.js",
+    "panels.js",
+    "curves.js",
+    "decisions.js",
+    "calibration.js",
+    "image.js",
+    "gallery.js",
+    "page.js",
+)
 """In the order in which they follow one another in the page."""
 
 DRAWN = ("roc.png", "precision_recall.png", "confusion.png", "scores.png", "misclassified.png")
@@ -91,12 +101,12 @@ def _fields(
 ) -> dict[str, str]:
     """What stands in the places of `page.html`, as HTML."""
     metrics = evidence.metrics
+    now = datetime.datetime.now().astimezone()
     config, record = read_json(run / "config.json"), read_json(run / "record.json")
     intervals, further = {}, _further(folder, metrics)
     if evidence.labels is not None:
         intervals = score_intervals(evidence.labels, evidence.probabilities, evidence.predicted)
     style, script = _part("page.css"), "".join(_part(name) for name in SCRIPTS)
-    card_rows = {name: value for name, value in card.items() if name not in ("format",)}
     return {
         "title": escape(title),
         "subtitle": _subtitle(evidence, config),
@@ -110,14 +120,14 @@ def _fields(
         ),
         "further_links": "".join(f'<a href="#{key}">{heading}</a>\n' for key, (heading, _) in further.items()),
         "scored": record_table("This evaluation", {key: own for key, own in metrics.items() if key not in SCORES}),
-        "weights": record_table("The weights", card_rows),
+        "weights": record_table("The weights", {key: own for key, own in card.items() if key != "format"}),
         "session": session_table(record),
         "split": split_table(count_split(run / "split.csv")),
         "settings": settings_tables(config),
         "gallery_note": _note(gallery.note),
         "state": " ".join(_state(evidence, gallery)),
         "version": escape(__version__),
-        "written": f"{datetime.datetime.now().astimezone():%-d %B %Y, %H:%M %Z}",
+        "written": f"{now.day} {now:%B %Y, %H:%M %Z}",
         "style": style,
         "script": script,
         "style_hash": _source_hash(style),
@@ -171,6 +181,8 @@ def _embedded(evidence: Evidence, gallery: Gallery) -> dict[str, Any]:
             "height": gallery.height,
             "cell_width": gallery.cell_width,
             "cell_height": gallery.cell_height,
+            "across": COLUMNS,
+            "per_sheet": PER_SHEET,
         },
     }
 
@@ -188,7 +200,7 @@ def _further(folder: Path, metrics: dict[str, Any]) -> dict[str, tuple[str, str]
             sections.append((title_of(file.stem), _figure(file, file.stem.replace("_", " "))))
     for key, value in metrics.items():
         if isinstance(value, dict) and key not in FURTHER and key not in SCORES:
-            sections.append((title_of(key), any_table(key.replace("_", " "), value)))
+            sections.append((title_of(key), any_table(key, value)))
     filled = [(heading, content) for heading, content in sections if content]
     return {f"further-{number}": section for number, section in enumerate(filled)}
 

@@ -11,13 +11,14 @@ function fill(node, attributes, children) {
   node.append(...children);
   return node;
 }
-const svg = (name, attributes = {}, ...children) => fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
+const svg = (name, attributes = {}, ...children) =>
+  fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
 const html = (name, attributes = {}, ...children) => fill(document.createElement(name), attributes, children);
 const find = (selector, within = document) => within.querySelector(selector);
 
 function linear([low, high], [start, end]) {
-  const scale = (value) => start + (value - low) / (high - low) * (end - start);
-  scale.back = (place) => low + (place - start) / (end - start) * (high - low);
+  const scale = (value) => start + ((value - low) / (high - low)) * (end - start);
+  scale.back = (place) => low + ((place - start) / (end - start)) * (high - low);
   return scale;
 }
 
@@ -28,7 +29,10 @@ function logarithmic([low, high], [start, end]) {
 }
 
 // Five steps from `low` to 1.
-const ticksFrom = (low) => [0, 1, 2, 3, 4, 5].map((step) => low + (1 - low) * step / 5).map((value) => [value, String(Number(value.toFixed(4)))]);
+function ticksFrom(low) {
+  const values = [0, 1, 2, 3, 4, 5].map((step) => low + ((1 - low) * step) / 5);
+  return values.map((value) => [value, String(Number(value.toFixed(4)))]);
+}
 const UNIT_TICKS = ticksFrom(0);
 
 function decades(low, high) {
@@ -43,14 +47,17 @@ const superscript = (power) => [...String(power)].map((sign) => "⁰¹²³⁴⁵
 
 // Round ticks from 0 to `high`, about four of them.
 function counts(high) {
-  const rough = high / 4, power = 10 ** Math.floor(Math.log10(rough));
+  const rough = high / 4;
+  const power = 10 ** Math.floor(Math.log10(rough));
   const step = Math.max(1, [1, 2, 5, 10].find((factor) => factor * power >= rough) * power);
   return Array.from({ length: Math.floor(high / step) + 1 }, (_, index) => [index * step, whole(index * step)]);
 }
 
 // Grid, ticks and titles of the axes.
 function axes(width, height, x, y, xTicks, yTicks, xTitle, yTitle) {
-  const right = width - MARGIN.right, bottom = height - MARGIN.bottom;
+  const right = width - MARGIN.right;
+  const bottom = height - MARGIN.bottom;
+  const middle = (MARGIN.top + bottom) / 2;
   const group = svg("g", { class: "axes" });
   for (const [value, text] of xTicks) {
     group.append(
@@ -67,7 +74,7 @@ function axes(width, height, x, y, xTicks, yTicks, xTitle, yTitle) {
   group.append(
     svg("path", { class: "frame", d: `M${MARGIN.left},${MARGIN.top}V${bottom}H${right}` }),
     svg("text", { class: "title", x: (MARGIN.left + right) / 2, y: height - 5, "text-anchor": "middle" }, xTitle),
-    svg("text", { class: "title", transform: `translate(11,${(MARGIN.top + bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, yTitle),
+    svg("text", { class: "title", transform: `translate(11,${middle}) rotate(-90)`, "text-anchor": "middle" }, yTitle),
   );
   return group;
 }
@@ -78,30 +85,44 @@ function mount(plot, height, draw, label) {
   const redraw = (width) => {
     drawn = width;
     const tall = Math.round(height(width));
-    plot.replaceChildren(svg("svg", { viewBox: `0 0 ${width} ${tall}`, role: "img", "aria-label": label }, ...draw(width, tall)));
+    plot.replaceChildren(
+      svg("svg", { viewBox: `0 0 ${width} ${tall}`, role: "img", "aria-label": label }, ...draw(width, tall)),
+    );
   };
   new ResizeObserver(([entry]) => {
     const width = Math.round(entry.contentRect.width);
     if (width && width !== drawn) redraw(width);
   }).observe(plot);
-  return () => { if (drawn) redraw(drawn); };
+  return () => {
+    if (drawn) redraw(drawn);
+  };
 }
 
 // Where a pointer is in the coordinates of the chart.
 function place(event, plot) {
-  const drawing = plot.firstElementChild, box = drawing.getBoundingClientRect(), view = drawing.viewBox.baseVal;
-  return [(event.clientX - box.left) * view.width / box.width, (event.clientY - box.top) * view.height / box.height];
+  const drawing = plot.firstElementChild;
+  const box = drawing.getBoundingClientRect();
+  const scale = drawing.viewBox.baseVal.width / box.width;
+  return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
 }
 
 const path = (points) => points.map(([x, y], index) => `${index ? "L" : "M"}${x.toFixed(2)},${y.toFixed(2)}`).join("");
 const hue = (label) => `c${label % 6}`;
 
-function legend(list, labelsShown) {
-  list.replaceChildren(...labelsShown.map((label) => html("li", { class: hue(label) }, classes[label])));
+function legend(list, entries) {
+  list.replaceChildren(...entries.map(({ name, hue: kind }) => html("li", { class: kind }, name)));
 }
 
+const columnHeads = (names) => names.map((name) => html("th", { scope: "col" }, name));
+
 function tableOf(caption, head, rows) {
-  return html("table", { class: "numbers" }, html("caption", {}, caption),
-    html("thead", {}, html("tr", {}, ...head.map((cell) => html("th", { scope: "col" }, cell)))),
-    html("tbody", {}, ...rows.map(([first, ...rest]) => html("tr", {}, html("th", { scope: "row" }, first), ...rest.map((cell) => html("td", {}, cell))))));
+  const line = ([first, ...rest]) =>
+    html("tr", {}, html("th", { scope: "row" }, first), ...rest.map((cell) => html("td", {}, cell)));
+  return html(
+    "table",
+    { class: "numbers" },
+    html("caption", {}, caption),
+    html("thead", {}, html("tr", {}, ...columnHeads(head))),
+    html("tbody", {}, ...rows.map(line)),
+  );
 }

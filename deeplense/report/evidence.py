@@ -75,8 +75,8 @@ def read_evidence(folder: Path, card: dict[str, Any]) -> Evidence:
         rows = list(reader)
     classes = tuple(name.removeprefix("p_") for name in columns)
     label_of = {name: label for label, name in enumerate(classes)}
-    labelled = bool(rows) and all(row["label"] for row in rows)
     metrics = read_json(folder / "metrics.json")
+    labelled = bool(metrics) and all(row["label"] for row in rows)
     threshold = metrics.get("threshold", card.get("threshold"))
     if len(classes) == 2 and threshold is None:
         threshold = 0.5

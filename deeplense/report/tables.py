@@ -119,18 +119,18 @@ def headline(evidence: Evidence, intervals: Mapping[str, Interval]) -> str:
     """The few numbers that are read first."""
     metrics = evidence.metrics
     if not metrics:
-        return figure_of(f"{len(evidence.paths):,}", "images", "without labels: probabilities and no scores")
+        return _large(f"{len(evidence.paths):,}", "images", "without labels: probabilities and no scores")
     parts = []
     if metrics.get("roc_auc") is not None:
         mean = "" if len(evidence.classes) == 2 else ", mean over classes"
         low, high = metrics["roc_auc_low"], metrics["roc_auc_high"]
-        parts.append(figure_of(f"{metrics['roc_auc']:.5f}", f"ROC AUC{mean}", f"95\u202f%: {low:.5f} to {high:.5f}"))
+        parts.append(_large(f"{metrics['roc_auc']:.5f}", f"ROC AUC{mean}", f"95\u202f%: {low:.5f} to {high:.5f}"))
     low, high = intervals["accuracy"]
-    parts.append(figure_of(percent(metrics["accuracy"]), "accuracy", f"95\u202f%: {_range(low, high)}"))
-    parts.append(figure_of(f"{metrics['errors']:,}", "images wrong", f"of {metrics['n']:,}"))
+    parts.append(_large(percent(metrics["accuracy"]), "accuracy", f"95\u202f%: {_range(low, high)}"))
+    parts.append(_large(f"{metrics['errors']:,}", "images wrong", f"of {metrics['n']:,}"))
     if metrics.get("tpr_at_fpr_0.01") is not None:
         value, (low, high) = metrics["tpr_at_fpr_0.01"], intervals["tpr_at_fpr_0.01"]
-        parts.append(figure_of(percent(value), "found at FPR 1\u202f%", f"95\u202f%: {_range(low, high)}"))
+        parts.append(_large(percent(value), "found at FPR 1\u202f%", f"95\u202f%: {_range(low, high)}"))
     return "".join(parts)
 
 
@@ -143,7 +143,7 @@ def _range(low: float, high: float) -> str:
     return f"{100 * low:.2f} to {percent(high)}"
 
 
-def figure_of(number: str, name: str, note: str) -> str:
+def _large(number: str, name: str, note: str) -> str:
     """One large number."""
     return f"<div><dt>{escape(name)}</dt><dd><b>{number}</b><span>{escape(note)}</span></dd></div>"
 
@@ -171,7 +171,7 @@ def any_table(caption: str, content: Mapping[str, Any], seen: bool = False) -> s
         side_by_side = [[title_of(key), *(tell(group[key]) for group in groups.values())] for key in keys[0]]
         parts.append(table(escape(caption), ["", *map(title_of, groups)], side_by_side, kind))
     else:
-        parts += [any_table(title_of(name), group, seen=True) for name, group in groups.items()]
+        parts += [any_table(_spoken(name), group, seen=True) for name, group in groups.items()]
     for name, value in lists.items():
         columns = list(value[0])
         lines = [[tell(item.get(column)) for column in columns] for item in value]
@@ -256,15 +256,15 @@ def record_table(caption: str, content: Mapping[str, Any]) -> str:
 
 def title_of(name: str) -> str:
     """`log_loss` as it is spoken, as HTML."""
-    spoken = _spoken(name)
-    return escape(spoken[:1].upper() + spoken[1:])
+    return escape(_spoken(name))
 
 
 def _spoken(name: str) -> str:
-    spoken = str(name).replace("_", " ")
+    spoken = name.replace("_", " ")
     if spoken.startswith("effective "):
-        return f"{spoken.removeprefix('effective ')}, in effect"
-    return SPOKEN.get(spoken, spoken.replace("roc auc", "ROC AUC"))
+        spoken = f"{spoken.removeprefix('effective ')}, in effect"
+    spoken = SPOKEN.get(spoken, spoken.replace("roc auc", "ROC AUC"))
+    return spoken[:1].upper() + spoken[1:]
 
 
 def tell(value: object) -> str:
