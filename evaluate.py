@@ -1,4 +1,4 @@
-"""Score a run: `python evaluate.py RUN [--data WHERE] [--split test|val|train|all] [--flag value ...]`."""
+"""Score runs: `python evaluate.py RUN [RUN ...] [--data WHERE] [--split test|val|train|all] [--flag value ...]`."""
 
 from __future__ import annotations
 
@@ -12,36 +12,87 @@ DESCRIPTION = """Score a run: on the part of its own images that it has not lear
 
 Images that the run was trained on, or that chose its weights, are refused. Unlabelled images (--data with a flat
 folder) get predictions only. Results are in RUN/evaluation/NAME.
+
+Several runs are compared: on the test images that they share or on those at --data, without any image that one
+of them has learned from. Results are in comparison/NAME beside the first run.
 """
 
 
 def main(config: EvaluateConfig) -> None:
+    """One run is scored, several are compared."""
+    if len(config.runs) == 1:
+        score_run(config)
+    else:
+        compare_runs(config)
+
+
+def score_run(config: EvaluateConfig) -> None:
     """The story of scoring a run."""
     import torch  # here and not above: --help should not wait for it
 
     from deeplense.cli import load_config
-    from deeplense.evaluation import load_best, predict, say, store_for, write_evaluation
-    from deeplense.model import probabilities
+    from deeplense.evaluation import load_best, say, store_for, write_evaluation
+    from deeplense.prediction import predict_views
+    from deeplense.recalibration import card_for
     from deeplense.scored import name_of, other_images, own_images
+    from deeplense.symmetry import viewed_of
 
     run = config.run
     model, card = load_best(run)
     trained = load_config(run / "config.json")
     if config.data is None:
-        images, indices = own_images(run, card, trained, config)
-        name: str = config.split
-        about: dict[str, object] = {"split": config.split, "data": trained.data.data}
+        images, indices = own_images(run, card, trained, config.split)
+        about: dict[str, object] = {"split": config.split, "data": trained.data.data, "tta": config.tta}
     else:
         images, indices, left_out = other_images(run, card, config)
-        name, about = name_of(config), {"data": config.data, "left_out_since_learned_from": left_out}
+        about = {"data": config.data, "left_out_since_learned_from": left_out, "tta": config.tta}
+    name = name_of(config)
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device)
+    card = card_for(run, model, card, trained, config)
     store = store_for(images, card, device)
-    logits = predict(model.to(device), store, indices, config.batch_size)
-    folder = run / "evaluation" / (config.name or name)
+    viewed = viewed_of(len(indices) if images.labels is not None or config.tta else 0, config.tta)
+    predictions = predict_views(model, store, indices, viewed, config.tta, config.batch_size)
+    folder = run / "evaluation" / name
     title = f"{run.name} on {name}"
-    scores = write_evaluation(folder, images, store, indices, probabilities(logits).cpu().numpy(), card, title, about)
+    scores = write_evaluation(folder, images, store, indices, predictions, card, title, about)
     print(say(scores) if scores else f"predicted {len(indices)} images without labels")
+    print(f"all of it is in {folder}")
+
+
+def compare_runs(config: EvaluateConfig) -> None:
+    """The story of finding out which run is better."""
+    import torch
+
+    from deeplense.cli import load_config
+    from deeplense.comparison import Contestant, compare, names_of, refuse_other_classes, say, write_comparison
+    from deeplense.evaluation import load_best, store_for
+    from deeplense.prediction import predict_views
+    from deeplense.recalibration import card_for
+    from deeplense.scored import common_images
+    from deeplense.symmetry import viewed_of
+
+    cards = [load_best(run)[1] for run in config.runs]
+    refuse_other_classes(config.runs, cards)
+    settings = [load_config(run / "config.json") for run in config.runs]
+    images, indices, left_out = common_images(config.runs, cards[0], settings[0], config)
+    assert images.labels is not None
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    contestants = []
+    for run, name, trained in zip(config.runs, names_of(config.runs), settings, strict=True):
+        model, card = load_best(run)
+        model.to(device)
+        card = card_for(run, model, card, trained, config)
+        viewed = viewed_of(len(indices) if config.tta else 0, config.tta)
+        store = store_for(images, card, device)
+        logits = predict_views(model, store, indices, viewed, config.tta, config.batch_size).logits
+        contestants.append(Contestant(name, trained, card, card.probabilities(logits)))
+    comparison = compare(contestants, images.labels[indices])
+    about = {"images": config.data or f"test images of {config.run}", "left_out": left_out, "tta": config.tta}
+    folder = write_comparison(config, comparison, contestants, images, indices, about)
+    print(say(comparison))
     print(f"all of it is in {folder}")
 
 

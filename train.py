@@ -16,6 +16,7 @@ def main(config: TrainConfig) -> None:
     """The story of a training run, from its settings to its honest test score."""
     # Here and not above: torch takes seconds to import, and --help and a wrong flag should not wait for it.
     from deeplense import runs, session
+    from deeplense.calibration import refuse_rate
     from deeplense.checkpoint import load_newest
     from deeplense.data.split import check_split, split_images, write_split
     from deeplense.finish import finish, show_images
@@ -35,6 +36,7 @@ def main(config: TrainConfig) -> None:
     # Everything that can be refused is looked at before anything is written.
     folder = runs.run_folder(config)
     images = session.load_on_all(accelerator, config)
+    refuse_rate(config.calibration.fpr, images.classes)
     split = split_images(images, config.split)
     checkpoint = load_newest(folder / "checkpoints") if goes_on else None
     model = build_model(len(images.classes), config.data.channels)
@@ -42,7 +44,7 @@ def main(config: TrainConfig) -> None:
         accelerator, lambda: runs.first_initialization(folder) if checkpoint else initialize(model, config.model)
     )
     store, batches = session.make_batches(accelerator, config, images, split)
-    compiled = session.prepare_network(model, config, accelerator.device)
+    compiled = session.prepare_network(accelerator, model, config)
     facts = session.facts_of(accelerator, images, store, initialization, compiled)
 
     # The record of the run is on disk before its first step.
@@ -70,8 +72,9 @@ def main(config: TrainConfig) -> None:
         stop = StopRequest()
         stop.listen()
         try:
-            trainer.fit(log, tracker, stop)
-            finish(accelerator, trainer, images, split, folder, tracker)
+            with session.keeping_touch(accelerator):
+                trainer.fit(log, tracker, stop)
+                finish(accelerator, trainer, images, split, folder, tracker)
         finally:
             accelerator.end_training()
 

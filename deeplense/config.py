@@ -20,6 +20,12 @@ def _require(condition: bool, message: str) -> None:
         raise InputError(message)
 
 
+def _require_rate(fpr: float | None) -> None:
+    _require(
+        fpr is None or 0 <= fpr < 1, f"--fpr {fpr}: give a false-positive rate from 0 up to 1 (0.01, say), or none"
+    )
+
+
 class _Settings:
     """Common to all settings: how `pydantic` rebuilds them from JSON. Unknown or mistyped fields are errors."""
 
@@ -185,8 +191,20 @@ class OptimizationConfig(_Settings):
 
 
 @dataclasses.dataclass(frozen=True)
+class CalibrationConfig(_Settings):
+    """What is kept with the best weights beside them, fitted on validation images."""
+
+    fpr: float | None = None
+    """The false-positive rate that the threshold on two classes is to keep on validation images.
+    none: the largest difference of true- and false-positive rate (Youden's J)."""
+
+    def __post_init__(self) -> None:
+        _require_rate(self.fpr)
+
+
+@dataclasses.dataclass(frozen=True)
 class ComputeConfig(_Settings):
-    """How the arithmetic is done. None of it changes what is computed beyond rounding."""
+    """How the arithmetic is done: what is computed stays the same, but for rounding and what batch norm is over."""
 
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     """auto: the launcher's, if that is fp16 or bf16.
@@ -195,6 +213,8 @@ class ComputeConfig(_Settings):
     """Compile the network with torch.compile: slower to start, faster afterwards."""
     channels_last: bool = True
     """Memory layout that convolutions prefer on most hardware."""
+    sync_batchnorm: bool = False
+    """Several processes: statistics of batch norm over the global batch, as one process has them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,6 +277,7 @@ class TrainConfig(_Settings):
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
     optimization: OptimizationConfig = OptimizationConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
     compute: ComputeConfig = ComputeConfig()
     run: RunConfig = RunConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -267,6 +288,10 @@ class TrainConfig(_Settings):
             f"--patience {self.optimization.patience} needs validation images: give --val-fraction above 0",
         )
         _require(
+            self.calibration.fpr is None or self.split.val_fraction > 0,
+            f"--fpr {self.calibration.fpr} needs validation images: give --val-fraction above 0",
+        )
+        _require(
             not self.simulation.online or self.simulation.epoch_images >= self.optimization.batch_size,
             f"--epoch-images {self.simulation.epoch_images} is less than --batch-size {self.optimization.batch_size}",
         )
@@ -274,10 +299,10 @@ class TrainConfig(_Settings):
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig(_Settings):
-    """Score a run, on its own split or on other images."""
+    """Score a run, on its own split or on other images; or several runs on the same images."""
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """The run folder."""
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """The run folder. Several: they are compared on the same images, none of which any of them has learned from."""
     data: str | None = None
     """Other images: class folders, packed, simulated, or a flat folder without labels; none: the run's own."""
     count: int = 2_000
@@ -285,20 +310,40 @@ class EvaluateConfig(_Settings):
     simulation_seed: int = 1
     """Seed of a simulated set; runs train on seed 0 unless told otherwise."""
     split: Literal["test", "val", "train", "all"] = "test"
-    """Part of the run's own images to score (not with --data, which is scored whole)."""
+    """Part of the run's own images to score (not with --data, which is scored whole, nor for several runs)."""
     name: str | None = None
-    """Results go to RUN/evaluation/NAME; none: the split, or the name of --data."""
+    """Results go to RUN/evaluation/NAME; none: the split, or the name of --data.
+    Those of several runs go to comparison/NAME beside the first of them; none: the names of the runs."""
     allow_overlap: tyro.conf.FlagCreatePairsOff[bool] = False
     """With --data that holds images the run has learned from: score the rest, and say so."""
+    tta: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Average the logits over flips and quarter turns, with a temperature and threshold that are fitted for it
+    on the run's own validation images."""
+    fpr: float | None = None
+    """A threshold of this false-positive rate on the run's own validation images; none: the one kept with the run."""
     bad_images: Literal["error", "skip"] = "error"
     """An image that cannot be read, or has pixels that are no numbers: stop, or leave it out."""
     batch_size: int = 512
     """Images at a time."""
 
     def __post_init__(self) -> None:
+        _require(len(self.runs) > 0, "which run? give its folder: evaluate.py runs/NAME")
+        folders = [run.resolve() for run in self.runs]
+        twice = [str(run) for run, folder in zip(self.runs, folders, strict=True) if folders.count(folder) > 1]
+        _require(not twice, f"{twice[0] if twice else ''} is given twice: compare different runs")
+        _require(
+            len(self.runs) == 1 or self.split == "test",
+            f"--split {self.split}: several runs are compared on test images, or on those at --data: leave it out",
+        )
+        _require_rate(self.fpr)
         _require(self.batch_size >= 1, f"--batch-size {self.batch_size}: give 1 or more")
         _require(self.data is None or bool(self.data), "--data is empty: give a folder or a packed set")
         _require(
             self.name is None or (self.name not in ("", ".", "..") and Path(self.name).name == self.name),
             f"--name {self.name}: give the name of one folder, without slashes",
         )
+
+    @property
+    def run(self) -> Path:
+        """The run, or the first of several."""
+        return self.runs[0]

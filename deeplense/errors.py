@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -15,11 +16,18 @@ class TrainingError(Exception):
     """The run itself went wrong in a way that has a name, a loss that is no number, say (exit code 1)."""
 
 
+class LostProcess(TrainingError):
+    """Another process of the same run has gone, so this one cannot go on."""
+
+
 class Stopped(Exception):
     """Stopped on request, with a checkpoint written (exit code 75, `EX_TEMPFAIL`: start again)."""
 
 
-EXIT_CODES: dict[type[Exception], int] = {InputError: 2, TrainingError: 1, Stopped: 75}
+EXIT_CODES: dict[type[Exception], int] = {InputError: 2, TrainingError: 1, LostProcess: 1, Stopped: 75}
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+"""A disk that is full or must not be written to: nothing is wrong with the program."""
 
 
 def is_first_process() -> bool:
@@ -28,8 +36,8 @@ def is_first_process() -> bool:
 
 
 def report(error: BaseException) -> None:
-    """Print `error` as one line on standard error, from the first process only."""
-    if is_first_process():
+    """Print `error` as one line on standard error, from the first process only; which may be the one that has gone."""
+    if is_first_process() or isinstance(error, LostProcess):
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
 
 
@@ -40,3 +48,13 @@ def run_command(command: Callable[[], None]) -> None:
     except tuple(EXIT_CODES) as error:
         report(error)
         sys.exit(EXIT_CODES[type(error)])
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        report(
+            TrainingError(
+                f"{error.filename or 'a file'} cannot be written ({error.strerror}): make room, or change "
+                "its permissions, and start again; what was there before is whole"
+            )
+        )
+        sys.exit(1)

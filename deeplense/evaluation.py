@@ -1,21 +1,20 @@
-"""Predict, score, and write an evaluation folder; what training ends with and `evaluate.py` does again."""
+"""Score, and write an evaluation folder; what training ends with and `evaluate.py` does again."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from deeplense import plots
+from deeplense import plots, plots_trust
+from deeplense.calibration import LIKELIEST, reliability
 from deeplense.config import DataConfig
 from deeplense.data.augment import MEAN, STD
 from deeplense.data.batches import PixelStore, plain_batches
@@ -23,11 +22,11 @@ from deeplense.data.imageset import ImageSet
 from deeplense.data.thumbnails import Thumbnails
 from deeplense.errors import InputError
 from deeplense.files import replaced_name, replacing, write_json
-from deeplense.metrics import predict_labels, score
-from deeplense.model import build_model
+from deeplense.metrics import calibration_scores, predict_labels, score
+from deeplense.model import build_model, probabilities
+from deeplense.prediction import Predictions
 from deeplense.report import reporting
-
-EVAL_BATCH = 512
+from deeplense.symmetry import Symmetry, average
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,47 +38,41 @@ class ModelCard:
     channels: int
     normalize: str
     threshold: float | None
-    """On the probability of label 1, for two classes."""
+    """On the calibrated probability of label 1, for two classes; None: nothing chose one."""
     epoch: int
     val_roc_auc: float | None
     architecture: str = "resnet18"
     mean: float = MEAN
     std: float = STD
     format: int = 1
+    temperature: float | None = None
+    """By which logits are divided before they become probabilities; None: nothing fitted one."""
+    threshold_from: str | None = None
+    """How the threshold was chosen."""
 
+    def probabilities(self, logits: torch.Tensor) -> np.ndarray:
+        """Calibrated probability of each class (n, K) float64 from logits (n, 1) or (n, K)."""
+        return probabilities(logits, self.temperature or 1.0).cpu().numpy()
 
-@torch.inference_mode()
-def predict(
-    model: torch.nn.Module,
-    store: PixelStore,
-    indices: np.ndarray,
-    batch_size: int = EVAL_BATCH,
-    accelerator: Accelerator | None = None,
-    interrupt: Callable[[], None] = lambda: None,
-    precision: Callable[[], AbstractContextManager[None]] = nullcontext,
-) -> torch.Tensor:
-    """Logits (n, 1) or (n, K), float32 on the device, of the images `indices` in their order.
+    @property
+    def decides_at(self) -> float:
+        """The threshold that is used."""
+        return 0.5 if self.threshold is None else self.threshold
 
-    Args:
-        accelerator: of several processes; each predicts a share, and all get all.
-        interrupt: called between batches; may raise.
-        precision: what the network runs in, `accelerator.autocast`, say. Not the resample before it: a grid of
-            coordinates in 16 bits distorts the image.
-    """
-    world, rank = (1, 0) if accelerator is None else (accelerator.num_processes, accelerator.process_index)
-    share = -(-len(indices) // world)
-    # The shares are padded to one length with the first image again, and cut after gathering.
-    padded = np.resize(indices, share * world) if share * world > len(indices) else indices
-    model.eval()
-    logits = []
-    for images in plain_batches(store, padded[rank * share : (rank + 1) * share], batch_size):
-        interrupt()
-        with precision():
-            logits.append(model(images).float())
-    mine = torch.cat(logits)
-    everything = mine if accelerator is None else accelerator.gather(mine)
-    assert isinstance(everything, torch.Tensor)
-    return everything[: len(indices)]
+    @property
+    def decided_by(self) -> str:
+        """How `decides_at` came about."""
+        if self.threshold_from is not None:
+            return self.threshold_from
+        return LIKELIEST if len(self.classes) > 2 else "0.5, since nothing was chosen on validation images"
+
+    @property
+    def why_uncalibrated(self) -> str | None:
+        """None if it is calibrated."""
+        if self.temperature is not None:
+            return None
+        missing = "no validation images" if self.val_roc_auc is None else "no temperature in its model.json"
+        return f"the run has {missing}: probabilities are as the network gives them"
 
 
 def write_evaluation(
@@ -87,7 +80,7 @@ def write_evaluation(
     images: ImageSet,
     store: PixelStore,
     indices: np.ndarray,
-    probabilities: np.ndarray,
+    predictions: Predictions,
     card: ModelCard,
     title: str,
     about: dict[str, Any] | None = None,
@@ -99,15 +92,16 @@ def write_evaluation(
         images: whose labels, if any, are those of `card.classes`.
         store: their pixels.
         indices: (n,) the images that were scored.
-        probabilities: (n, K).
+        predictions: of them, with views of some where there are labels.
+        card: whose temperature and threshold were fitted for predictions of this kind.
         title: of the figures.
         about: what else `metrics.json` is to say.
 
     Returns:
         The scores; empty without labels.
     """
-    threshold = 0.5 if card.threshold is None else card.threshold
-    predicted = predict_labels(probabilities, threshold)
+    chances = card.probabilities(predictions.logits)
+    predicted = predict_labels(chances, card.decides_at)
     labels = None if images.labels is None else images.labels[indices]
     with replacing(folder) as aside, reporting(aside, folder.parent.parent, Thumbnails(store, indices), title):
         with (aside / "predictions.csv").open("w", newline="") as table:
@@ -115,19 +109,42 @@ def write_evaluation(
             writer.writerow(["path", "label", "predicted", *(f"p_{name}" for name in card.classes)])
             for row, index in enumerate(indices):
                 label = "" if labels is None else card.classes[labels[row]]
-                chances = [f"{chance:.9g}" for chance in probabilities[row]]
-                writer.writerow([images.paths[index], label, card.classes[predicted[row]], *chances])
+                writer.writerow(
+                    [images.paths[index], label, card.classes[predicted[row]], *(f"{p:.9g}" for p in chances[row])]
+                )
         if labels is None:
             return {}
-        scores = score(labels, probabilities, card.classes, threshold)
+        raw = probabilities(predictions.logits).cpu().numpy()
+        scores = score(labels, chances, card.classes, card.decides_at)
+        scores["threshold_from"] = card.decided_by
+        scores["calibration"] = _calibration(labels, raw, chances, card)
+        plots_trust.plot_reliability(
+            aside / "reliability.png", reliability(labels, raw), reliability(labels, chances), scores, title
+        )
+        symmetry = _symmetry(predictions, card)
+        scores["symmetry"] = symmetry.summary(labels[symmetry.rows])
+        plots_trust.plot_symmetry(aside / "symmetry.png", symmetry, labels[symmetry.rows], scores, title)
         write_json(aside / "metrics.json", {**scores, **(about or {})})
         if scores["roc_auc"] is not None:
-            plots.plot_roc(aside / "roc.png", labels, probabilities, scores, title)
-            plots.plot_precision_recall(aside / "precision_recall.png", labels, probabilities, scores, title)
+            plots.plot_roc(aside / "roc.png", labels, chances, scores, title)
+            plots.plot_precision_recall(aside / "precision_recall.png", labels, chances, scores, title)
         plots.plot_confusion(aside / "confusion.png", scores, title)
-        plots.plot_scores(aside / "scores.png", labels, probabilities, scores, title)
-        _show_wrong(aside / "misclassified.png", store, indices, labels, predicted, probabilities, card.classes)
+        plots.plot_scores(aside / "scores.png", labels, chances, scores, title)
+        _show_wrong(aside / "misclassified.png", store, indices, labels, predicted, chances, card.classes)
         return scores
+
+
+def _calibration(labels: np.ndarray, raw: np.ndarray, chances: np.ndarray, card: ModelCard) -> dict[str, Any]:
+    """What `metrics.json` says of the temperature; without one there is no after, but a reason."""
+    about: dict[str, Any] = {"temperature": card.temperature, "before": calibration_scores(labels, raw)}
+    if card.why_uncalibrated is not None:
+        return about | {"after": None, "reason": card.why_uncalibrated}
+    return about | {"after": calibration_scores(labels, chances)}
+
+
+def _symmetry(predictions: Predictions, card: ModelCard) -> Symmetry:
+    chances = card.probabilities(predictions.views.flatten(0, 1)).reshape(*predictions.views.shape[:2], -1)
+    return Symmetry(predictions.viewed, chances, card.probabilities(average(predictions.views)), card.decides_at)
 
 
 def _show_wrong(
@@ -182,10 +199,30 @@ def store_for(images: ImageSet, card: ModelCard, device: torch.device) -> PixelS
 
 
 def say(scores: dict[str, Any]) -> str:
-    """The scores in one line."""
+    """The scores in a few lines."""
     if scores["roc_auc"] is None:
-        return f"accuracy {scores['accuracy']:.4f}, {scores['n']} images; {scores['undefined']}"
-    return (
-        f"ROC AUC {scores['roc_auc']:.5f} [{scores['roc_auc_low']:.5f}, {scores['roc_auc_high']:.5f}], "
-        f"accuracy {scores['accuracy']:.4f}, {scores['errors']} of {scores['n']} images wrong"
+        first = f"accuracy {scores['accuracy']:.4f}, {scores['n']} images; {scores['undefined']}"
+    else:
+        first = (
+            f"ROC AUC {scores['roc_auc']:.5f} [{scores['roc_auc_low']:.5f}, {scores['roc_auc_high']:.5f}], "
+            f"accuracy {scores['accuracy']:.4f}, {scores['errors']} of {scores['n']} images wrong"
+        )
+    lines = [first]
+    calibration, symmetry = scores["calibration"], scores["symmetry"]
+    if calibration["after"] is None:
+        lines.append(f"not calibrated: {calibration['reason']}")
+    else:
+        lines.append(
+            f"temperature {calibration['temperature']:.3f}: calibration error {calibration['before']['ece']:.4f} "
+            f"before, {calibration['after']['ece']:.4f} after"
+        )
+    if scores["threshold"] is not None:
+        lines.append(f"threshold {scores['threshold']:.4g}: {scores['threshold_from']}")
+    lines.append(
+        f"turned and mirrored, {symmetry['class_changes']} of {symmetry['n']} images change class, and probabilities "
+        f"vary by {symmetry['probability_std_mean']:.4f} in the mean, {symmetry['probability_std_max']:.3f} at most"
     )
+    views, averaged = symmetry["roc_auc_of_views"], symmetry["roc_auc_of_average"]
+    if views is not None:
+        lines.append(f"the views rank from {min(views):.5f} to {max(views):.5f}, their average {averaged:.5f}")
+    return "\n".join(lines)

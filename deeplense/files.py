@@ -13,8 +13,13 @@ from typing import Any
 
 def write_json(file: Path, content: Any) -> None:
     """Write JSON so that `file` is at any moment whole."""
+    write_text(file, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(file: Path, content: str) -> None:
+    """Write so that `file` is at any moment whole."""
     aside = file.with_name(f".{file.name}.partial")
-    aside.write_text(json.dumps(content, indent=2) + "\n")
+    aside.write_text(content)
     aside.replace(file)
 
 

@@ -14,14 +14,19 @@ from deeplense import plots
 from deeplense.data.batches import Batches, PixelStore, plain_batches
 from deeplense.data.imageset import ImageSet
 from deeplense.data.split import Split
-from deeplense.evaluation import load_best, predict, say, write_evaluation
+from deeplense.evaluation import ModelCard, load_best, say, write_evaluation
 from deeplense.files import write_json
-from deeplense.model import probabilities
+from deeplense.metrics import predict_labels
+from deeplense.prediction import predict_views
+from deeplense.symmetry import viewed_of
 from deeplense.tracking import Tracker
 from deeplense.training import Trainer
 
 SAMPLES = 8
 """Images of each class in a figure."""
+
+SHOWN = 64
+"""Images of each kind in the table of predictions that W&B gets."""
 
 
 def show_images(folder: Path, images: ImageSet, split: Split, store: PixelStore, batches: Batches) -> None:
@@ -60,11 +65,13 @@ def finish(
         "wall_seconds": round(trainer.wall_seconds(), 1),
         "peak_memory_bytes": peak_memory(accelerator.device),
     }
-    write_json(folder / "summary.json", summary)
     tracker.log_figures(
         sorted(folder.glob("figures/*.png")) + sorted(folder.glob("evaluation/test/*.png")), position.step
     )
+    tracker.log_report("test", folder / "evaluation" / "test" / "report.html", position.step)
     tracker.log_weights(folder / "best")
+    tracker.finish()
+    write_json(folder / "summary.json", summary)  # last: it says that nothing is left to do
     best = f"best of {position.epoch} epochs: {position.best_epoch}"
     print(f"{best}\ntest: {say(scores)}" if scores else f"{best}\nno test part, so no score", flush=True)
     print(f"all of it is in {folder}", flush=True)
@@ -78,16 +85,56 @@ def score_test(
         return {}
     model, card = load_best(folder)
     model.to(accelerator.device)
-    logits = predict(model, trainer.store, split.test, accelerator=accelerator)
+    viewed = viewed_of(len(split.test), tta=False)
+    predictions = predict_views(model, trainer.store, split.test, viewed, accelerator=accelerator)
     if tracker is None:
         return {}
-    chances = probabilities(logits).cpu().numpy()
     title = f"{folder.name}, test part"
     target = folder / "evaluation" / "test"
-    scores = write_evaluation(target, images, trainer.store, split.test, chances, card, title)
+    scores = write_evaluation(target, images, trainer.store, split.test, predictions, card, title)
     assert images.labels is not None
-    tracker.log_scores("test", scores, images.labels[split.test], chances, trainer.position.step)
+    labels, chances = images.labels[split.test], card.probabilities(predictions.logits)
+    step = trainer.position.step
+    tracker.log_scores("test", scores, labels, chances, step)
+    tracker.log_table("test/predictions", *prediction_table(images, trainer.store, split.test, chances, card), step)
     return scores
+
+
+def prediction_table(
+    images: ImageSet, store: PixelStore, indices: np.ndarray, probabilities: np.ndarray, card: ModelCard
+) -> tuple[list[str], list[list[Any]]]:
+    """Column names and rows of a table of images with what is predicted of them, the most telling first."""
+    assert images.labels is not None
+    labels, predicted = images.labels[indices], predict_labels(probabilities, card.decides_at)
+    shown = telling_images(labels, probabilities, predicted)
+    pixels = next(plain_batches(store, indices[shown], len(shown))).cpu().numpy()
+    rows = []
+    for image, row in zip(pixels, shown, strict=True):
+        picture = (255 * plots.to_display(image)).astype(np.uint8)  # (C, H, W)
+        picture = picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)
+        names = [card.classes[labels[row]], card.classes[predicted[row]]]
+        rows.append([picture, images.paths[indices[row]], *names, *probabilities[row].tolist()])
+    return ["image", "path", "label", "predicted", *(f"p_{name}" for name in card.classes)], rows
+
+
+def telling_images(labels: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Places of the images that a table of predictions shows, the most telling first.
+
+    All of a large test part would take W&B minutes and gigabytes, so: the most confident mistakes, the images with
+    the least certain class, and a fixed random sample of the others, `SHOWN` of each.
+    """
+    own = probabilities[np.arange(len(labels)), labels]
+    wrong = np.flatnonzero(predicted != labels)
+    ranked = [
+        wrong[np.argsort(own[wrong], kind="stable")],
+        np.argsort(probabilities.max(1), kind="stable"),
+        np.random.default_rng(0).permutation(len(labels)),
+    ]
+    chosen: list[int] = []
+    for places in ranked:
+        new = places[~np.isin(places, chosen)]
+        chosen.extend(new[:SHOWN])
+    return np.array(chosen)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -72,6 +72,18 @@ def auc_macro(labels: np.ndarray, probabilities: np.ndarray) -> tuple[Auc, list[
     return _with_interval(value, np.mean([auc.influence for auc in each], axis=0), pairs), each
 
 
+def area(labels: np.ndarray, probabilities: np.ndarray) -> Auc:
+    """The area that `roc_auc` means: of label 1 for two classes, else the mean of one against the rest.
+
+    Args:
+        labels: (n,) integers below K; each is there.
+        probabilities: (n, K).
+    """
+    if probabilities.shape[1] == 2:
+        return auc_delong(labels == 1, probabilities[:, 1])
+    return auc_macro(labels, probabilities)[0]
+
+
 def score(
     labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], threshold: float = 0.5
 ) -> dict[str, Any]:
@@ -93,14 +105,10 @@ def score(
     if missing:
         scores["undefined"] = f"there are no images of class {', '.join(missing)}: scores that need all are null"
     scores |= _ranking_scores(labels, probabilities, classes, complete=not missing)
-    one_hot = np.eye(len(classes))[labels]
     scores |= {
         "accuracy": float(sk.accuracy_score(labels, predicted)),
         "balanced_accuracy": None if missing else float(sk.balanced_accuracy_score(labels, predicted)),
-        "log_loss": float(sk.log_loss(labels, probabilities, labels=range(len(classes)))),
-        # Two classes: of the probability of label 1. More: summed over the classes, as Brier (1950) has it.
-        "brier": float(((probabilities - one_hot) ** 2).sum(1).mean() / (2 if two else 1)),
-        "ece": expected_calibration_error(labels, probabilities),
+        **calibration_scores(labels, probabilities),
         "threshold": threshold if two else None,
         "confusion_matrix": sk.confusion_matrix(labels, predicted, labels=range(len(classes))).tolist(),
         "errors": int((labels != predicted).sum()),
@@ -115,19 +123,42 @@ def predict_labels(probabilities: np.ndarray, threshold: float = 0.5) -> np.ndar
     return probabilities.argmax(1)
 
 
-def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean gap between what is promised and what comes true, over bins of equal width.
+def calibration_scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """The scores that ask whether probabilities mean what they say, of (n,) labels and (n, K) probabilities."""
+    classes = probabilities.shape[1]
+    one_hot = np.eye(classes)[labels]
+    return {
+        "log_loss": float(sk.log_loss(labels, probabilities, labels=range(classes))),
+        # Two classes: of the probability of label 1. More: summed over the classes, as Brier (1950) has it.
+        "brier": float(((probabilities - one_hot) ** 2).sum(1).mean() / (2 if classes == 2 else 1)),
+        "ece": expected_calibration_error(labels, probabilities),
+    }
 
-    Two classes: the probability of label 1 against its frequency. More: the probability of the likeliest class
-    against how often it is right (Guo et al. 2017, arXiv:1706.04599).
+
+def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean gap between what is promised and what comes true, over bins of equal width."""
+    promised, true, bins = promised_and_true(labels, probabilities)
+    gaps = np.bincount(bins, weights=promised - true, minlength=CALIBRATION_BINS)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def promised_and_true(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What is promised of each image (n,), whether it came true (n,), and in which bin of promises it is (n,).
+
+    Two classes: the probability of label 1, and whether it is that. More: the probability of the likeliest class, and
+    whether that is right (Guo et al. 2017, arXiv:1706.04599).
     """
     if probabilities.shape[1] == 2:
         promised, true = probabilities[:, 1], labels == 1
     else:
         promised, true = probabilities.max(1), probabilities.argmax(1) == labels
-    bins = np.minimum((promised * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    gaps = np.bincount(bins, weights=promised - true, minlength=CALIBRATION_BINS)
-    return float(np.abs(gaps).sum() / len(labels))
+    return promised, true, np.minimum((promised * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927), which stays sensible for few trials and near 0 and 1."""
+    interval = stats.binomtest(successes, trials).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def tpr_at_fpr(positive: np.ndarray, score: np.ndarray, fpr: float) -> float:

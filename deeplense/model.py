@@ -123,9 +123,9 @@ def loss_function(classes: int, logits: torch.Tensor, labels: torch.Tensor) -> t
     return torch.nn.functional.cross_entropy(logits.float(), labels)
 
 
-def probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """Probability of each class (B, K) float64 from logits (B, 1) or (B, K)."""
-    logits = logits.double()
+def probabilities(logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+    """Probability of each class (B, K) float64 from logits (B, 1) or (B, K), which are divided by `temperature`."""
+    logits = logits.double() / temperature
     if logits.shape[1] == 1:
         positive = logits.sigmoid()
         return torch.cat([1 - positive, positive], 1)

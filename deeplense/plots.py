@@ -196,10 +196,14 @@ def _column(lines: Sequence[dict[str, Any]], name: str) -> list[Any]:
     return [line[name] for line in lines]
 
 
-def _show(axes: Axes, image: np.ndarray) -> None:
-    """One image (C, H, W), its range to the square root, as faint arcs stand beside bright lenses."""
+def to_display(image: np.ndarray) -> np.ndarray:
+    """(C, H, W) in [0, 1] of an image of any range, to the square root, as faint arcs stand beside bright lenses."""
     low, high = float(image.min()), float(image.max())
-    unit = np.sqrt((image.astype(np.float32) - low) / max(high - low, 1e-9))
+    return np.sqrt((image.astype(np.float32) - low) / max(high - low, 1e-9))
+
+
+def _show(axes: Axes, image: np.ndarray) -> None:
+    unit = to_display(image)
     if len(image) == 1:
         axes.imshow(unit[0], cmap=IMAGE_MAP, interpolation="nearest")
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from deeplense.evaluation import ModelCard
 from deeplense.simulation.sets import SETS
 
 
-def own_images(run: Path, card: ModelCard, trained: TrainConfig, config: EvaluateConfig) -> tuple[ImageSet, np.ndarray]:
-    """A part of the images of `run`, by the split that it wrote down: the set, and indices into it.
+def own_images(run: Path, card: ModelCard, trained: TrainConfig, part: str) -> tuple[ImageSet, np.ndarray]:
+    """A part of the images of `run` (or `all`), by the split that it wrote down: the set, and indices into it.
 
     Raises:
         InputError: the images are not those of the run any more, or the part is empty.
@@ -37,31 +38,67 @@ def own_images(run: Path, card: ModelCard, trained: TrainConfig, config: Evaluat
             f"{trained.data.data}: its classes are {', '.join(images.classes)}, and those of {run} were "
             f"{', '.join(card.classes)}: restore the names of the folders"
         )
-    if config.split == "all":
+    if part == "all":
         print(
             "note: --split all includes images that the run has learned from: no honest score",
             file=sys.stderr,
         )
         return images, np.arange(len(images))
-    if config.split == "train":
+    if part == "train":
         print("note: --split train is what the run has learned from: no honest score", file=sys.stderr)
-    indices = np.array([i for i, sha256 in enumerate(images.hashes) if part_of[sha256] == config.split], dtype=np.int64)
+    indices = np.array([i for i, sha256 in enumerate(images.hashes) if part_of[sha256] == part], dtype=np.int64)
     if not len(indices):
-        raise InputError(f"--split {config.split}: {run} has no images in that part")
+        raise InputError(f"--split {part}: {run} has no images in that part")
     return images, indices
 
 
+def common_images(
+    runs: Sequence[Path], card: ModelCard, trained: TrainConfig, config: EvaluateConfig
+) -> tuple[ImageSet, np.ndarray, int]:
+    """Labelled images that none of `runs` has learned from: at `--data`, or the test images that they share.
+
+    Args:
+        runs: of equal classes.
+        card, trained: of the first of them.
+
+    Returns:
+        The set, indices into it, and how many images were left out.
+
+    Raises:
+        InputError: there is no such image.
+    """
+    parts = [{row["sha256"]: row["split"] for row in read_split(run / "split.csv")} for run in runs]
+    if config.data is None:
+        images, own = own_images(runs[0], card, trained, "test")
+        keep = np.array([all(part.get(images.hashes[index]) == "test" for part in parts) for index in own], dtype=bool)
+        where = f"the test images of {runs[0]}"
+        remedy = "give images that none of them has seen with --data"
+    else:
+        images = _open_other(runs[0], card, config)
+        own = np.arange(len(images))
+        keep = np.array([all(part.get(sha256, "test") == "test" for part in parts) for sha256 in images.hashes])
+        where, remedy = f"--data {config.data}", "give others"
+        if images.labels is None:
+            raise InputError(f"--data {config.data}: a comparison needs labels: give folders of classes")
+    if not keep.any():
+        kept = "in the test part of all runs" if config.data is None else "unknown to all runs"
+        raise InputError(f"{where}: none of the {len(keep)} images is {kept}: {remedy}")
+    return images, own[keep], int((~keep).sum())
+
+
 def name_of(config: EvaluateConfig) -> str:
-    """What an evaluation of other images is called: as their folder, unless that could be taken for the run's own.
+    """What an evaluation is called: as the part of the split or the folder of other images, and how it was scored.
 
     Raises:
         InputError: the folder is called like a part of the split.
     """
-    assert config.data is not None
+    how = ("-tta" if config.tta else "") + ("" if config.fpr is None else f"-fpr{config.fpr:g}")
+    if config.data is None:
+        return config.name or config.split + how
     name = config.name or Path(config.data).expanduser().resolve().name
     if name in (*PARTS, "all", ""):
         raise InputError(f"--data {config.data}: would be kept as «{name}», beside the run's own: give a --name")
-    return name
+    return config.name or name + how
 
 
 def other_images(run: Path, card: ModelCard, config: EvaluateConfig) -> tuple[ImageSet, np.ndarray, int]:
@@ -71,19 +108,7 @@ def other_images(run: Path, card: ModelCard, config: EvaluateConfig) -> tuple[Im
         InputError: classes that the run does not know, or images that it has learned from.
     """
     assert config.data is not None
-    if config.data in SETS:
-        images = simulated(config.data, config.count, card.classes, config.simulation_seed, "cpu")
-    else:
-        images = load_images(config.data, config.bad_images, labelled=False)
-    unknown = [name for name in images.classes if name not in card.classes]
-    if unknown:
-        raise InputError(
-            f"--data {config.data}: class {unknown[0]} is not one that {run} knows ({', '.join(card.classes)}): "
-            "rename or remove the folder"
-        )
-    if images.labels is not None:
-        number = np.array([card.classes.index(name) for name in images.classes])
-        images = dataclasses.replace(images, labels=number[images.labels], classes=card.classes)
+    images = _open_other(run, card, config)
     learned = {row["sha256"] for row in read_split(run / "split.csv") if row["split"] != "test"}
     seen = np.array([sha256 in learned for sha256 in images.hashes])
     if seen.any() and not config.allow_overlap:
@@ -99,3 +124,22 @@ def other_images(run: Path, card: ModelCard, config: EvaluateConfig) -> tuple[Im
             file=sys.stderr,
         )
     return images, np.flatnonzero(~seen), int(seen.sum())
+
+
+def _open_other(run: Path, card: ModelCard, config: EvaluateConfig) -> ImageSet:
+    """The images at `--data`, with labels as `run` numbers them."""
+    assert config.data is not None
+    if config.data in SETS:
+        images = simulated(config.data, config.count, card.classes, config.simulation_seed, "cpu")
+    else:
+        images = load_images(config.data, config.bad_images, labelled=False)
+    unknown = [name for name in images.classes if name not in card.classes]
+    if unknown:
+        raise InputError(
+            f"--data {config.data}: class {unknown[0]} is not one that {run} knows ({', '.join(card.classes)}): "
+            "rename or remove the folder"
+        )
+    if images.labels is not None:
+        number = np.array([card.classes.index(name) for name in images.classes])
+        images = dataclasses.replace(images, labels=number[images.labels], classes=card.classes)
+    return images

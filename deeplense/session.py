@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,13 +16,14 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
 
+from deeplense.batchnorm import synchronized
 from deeplense.compiling import why_not
 from deeplense.config import TrainConfig
 from deeplense.data.batches import Batches, PixelStore, StreamBatches, TrainBatches
 from deeplense.data.imageset import ImageSet
 from deeplense.data.simulated import load_data
 from deeplense.data.split import PARTS, Split
-from deeplense.errors import InputError, is_first_process
+from deeplense.errors import InputError, LostProcess, is_first_process
 from deeplense.model import Initialization
 from deeplense.precision import effective_precision
 
@@ -89,6 +91,21 @@ def only_first(accelerator: Accelerator, act: Callable[[], T]) -> T | None:
     return result
 
 
+@contextmanager
+def keeping_touch(accelerator: Accelerator) -> Iterator[None]:
+    """Turn the many errors that a process gets when another one dies into one that says so."""
+    try:
+        yield
+    except RuntimeError as error:
+        # NCCL's are of a type of their own, gloo's are told by their text.
+        if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
+            raise LostProcess(
+                f"process {accelerator.process_index} has lost another one of the run, which was killed or has failed: "
+                "look for its last words above, and go on with --resume"
+            ) from None
+        raise
+
+
 def load_on_all(accelerator: Accelerator, config: TrainConfig) -> ImageSet:
     """The images, decoded or simulated by one process of each machine and mapped by all."""
 
@@ -136,8 +153,11 @@ def make_batches(
     return store, TrainBatches(labels=images.labels, indices=split.train, seed=config.run.seed, **common)
 
 
-def prepare_network(model: torch.nn.Module, config: TrainConfig, device: torch.device) -> bool:
+def prepare_network(accelerator: Accelerator, model: torch.nn.Module, config: TrainConfig) -> bool:
     """Put the network on the device, in the memory layout asked for; compiled, and True, if asked for and possible."""
+    device = accelerator.device
+    if config.compute.sync_batchnorm and accelerator.num_processes > 1:
+        synchronized(model, device)
     layout = torch.channels_last if config.compute.channels_last else torch.contiguous_format
     model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     if not config.compute.compile:

@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from sklearn.metrics import roc_curve
 
 from deeplense.cli import flat
 from deeplense.config import TrainConfig
+from deeplense.files import write_text
 
 
 class MetricsLog:
@@ -26,12 +27,14 @@ class MetricsLog:
 
     def __init__(self, file: Path, length: int = 0) -> None:
         """Open `file` for writing after its first `length` bytes."""
-        self.file = file.open("ab")
+        self.file = file.open("ab", buffering=0)
         self.file.truncate(length)
 
     def write(self, values: dict[str, Any]) -> None:
-        self.file.write(json.dumps(values).encode() + b"\n")
-        self.file.flush()
+        try:
+            self.file.write(json.dumps(values).encode() + b"\n")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.file.name) from None  # a write alone does not say where
 
     def length(self) -> int:
         """Bytes so far, all of them safely on disk."""
@@ -45,10 +48,15 @@ class Tracker:
     def __init__(self, accelerator: Accelerator, config: TrainConfig, folder: Path, facts: dict[str, Any]) -> None:
         self.accelerator = accelerator
         self.run: Any = None
+        self.lines = 0
+        """Lines of metrics.jsonl so far."""
         if not accelerator.log_with:
             return
         import wandb
 
+        from deeplense.wandb_files import entries_of
+
+        earlier = entries_of(folder / "wandb")  # before this session has a file of its own
         mode = wandb_mode(config.tracking.wandb)
         options = {
             "id": _run_id(folder),
@@ -69,14 +77,30 @@ class Tracker:
         self.run = accelerator.get_tracker("wandb", unwrap=True)
         self.run.define_metric("global_step")
         self.run.define_metric("*", step_metric="global_step")
+        # The server knows best what it has; offline, the files of the earlier sessions do.
+        self.known = self.run.starting_step if mode == "online" and not self.run.offline else earlier
+        for line in (folder / "metrics.jsonl").read_text().splitlines():
+            self.log_line(json.loads(line))
+
+    def log_line(self, line: dict[str, Any]) -> None:
+        """A line of `metrics.jsonl`, unless W&B has it already: a resumed run goes through some of them again.
+
+        W&B's own step is the number of the line, so that none is lost or doubled; `global_step` is the run's.
+        """
+        if self.run is None:
+            return
+        if self.lines >= self.known:
+            values = {name: value for name, value in line.items() if name != "step"}
+            self._log({**values, "global_step": line["step"]}, commit=True)
+        self.lines += 1
 
     def log(self, values: dict[str, Any], step: int) -> None:
-        """Numbers, or W&B's own objects, at a step of the run.
+        """Numbers, or W&B's own objects, that stand in no line; all since the last line become one entry."""
+        if self.run is not None and self.lines >= self.known:
+            self._log({**values, "global_step": step}, commit=False)
 
-        W&B's own step only ever grows, and after a restart would drop what is below it; `global_step` is ours.
-        """
-        if self.run is not None:
-            self.accelerator.log({**values, "global_step": step})
+    def _log(self, values: dict[str, Any], commit: bool) -> None:
+        self.accelerator.log(values, self.lines, {"wandb": {"commit": commit}})
 
     def log_figures(self, files: Sequence[Path], step: int) -> None:
         if self.run is not None:
@@ -93,7 +117,7 @@ class Tracker:
         import wandb
 
         classes = scores["classes"]
-        numbers = {f"{part}/{name}": value for name, value in scores.items() if isinstance(value, (int, float))}
+        numbers = dict(_numbers(scores, part))
         curves = {}
         for label in range(len(classes)) if len(classes) > 2 else [1]:
             false, true, _ = roc_curve(labels == label, probabilities[:, label])
@@ -115,6 +139,21 @@ class Tracker:
         self.log({**numbers, f"{part}/roc": roc, f"{part}/confusion": confusion}, step)
         self.run.summary.update(numbers)
 
+    def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
+        """A table; cells that are arrays, (H, W) or (H, W, 3) uint8, are images."""
+        if self.run is not None:
+            import wandb
+
+            cells = [[wandb.Image(cell) if isinstance(cell, np.ndarray) else cell for cell in row] for row in rows]
+            self.log({name: wandb.Table(columns=list(columns), data=cells)}, step)
+
+    def log_report(self, part: str, file: Path, step: int) -> None:
+        """The report of an evaluation as it is, if one was written."""
+        if self.run is not None and file.is_file():
+            import wandb
+
+            self.log({f"{part}/report": wandb.Html(str(file), inject=False)}, step)
+
     def log_weights(self, folder: Path) -> None:
         """The best weights, with what is needed to use them, as an artifact."""
         if self.run is not None:
@@ -124,6 +163,11 @@ class Tracker:
             for file in sorted(folder.iterdir()):
                 artifact.add_file(str(file))
             self.run.log_artifact(artifact)
+
+    def finish(self) -> None:
+        """Hand over the last entry, and wait until W&B has all."""
+        if self.run is not None:
+            self.run.finish()
 
     def where(self) -> str:
         """For the user: where to look."""
@@ -149,5 +193,14 @@ def _run_id(folder: Path) -> str:
     """The id under which W&B knows this run folder, made once."""
     file = folder / "wandb_id"
     if not file.exists():
-        file.write_text(secrets.token_hex(4))
+        write_text(file, secrets.token_hex(4))
     return file.read_text()
+
+
+def _numbers(scores: dict[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
+    """The numbers among nested scores, by their path."""
+    for name, value in scores.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{prefix}/{name}")
+        elif isinstance(value, (int, float)):
+            yield f"{prefix}/{name}", value

@@ -22,6 +22,7 @@ from safetensors.torch import save as to_bytes
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from deeplense.calibration import NOT_CALIBRATED, calibrate
 from deeplense.checkpoint import (
     Checkpoint,
     optimizer_tensors,
@@ -32,11 +33,12 @@ from deeplense.config import TrainConfig
 from deeplense.data.batches import Batches, PixelStore
 from deeplense.data.imageset import ImageSet
 from deeplense.errors import Stopped, TrainingError
-from deeplense.evaluation import ModelCard, predict
+from deeplense.evaluation import ModelCard
 from deeplense.files import write_folder
 from deeplense.metrics import score
 from deeplense.model import build_model, loss_function, probabilities
 from deeplense.optimization import learning_rate, make_optimizer
+from deeplense.prediction import predict
 from deeplense.stopping import StopRequest
 from deeplense.tracking import MetricsLog, Tracker
 
@@ -105,6 +107,10 @@ class Trainer:
         self._loss_sum, self._loss_steps, self._not_finite = torch.zeros(3, device=accelerator.device)
         self._saved_at = time.monotonic()
         self._started = time.monotonic()
+        self.log: MetricsLog | None = None
+        self.tracker: Tracker | None = None
+        self.stop = StopRequest()
+        self.bar = tqdm(disable=True)
 
     # ---- the story ---------------------------------------------------------------------------------------------
 
@@ -128,7 +134,7 @@ class Trainer:
             disable=None if self.accelerator.is_main_process else True,
         ) as self.bar:
             while not self.finished:
-                self._train_epoch()
+                self.train_epoch()
                 self._end_epoch()
 
     @property
@@ -138,7 +144,8 @@ class Trainer:
             patience is not None and self.position.epochs_without_better_auc >= patience
         )
 
-    def _train_epoch(self) -> None:
+    def train_epoch(self) -> None:
+        """From the position on to the end of its epoch, without validation."""
         position, parts = self.position, self.batches.parts
         self.model.train()
         items = self.batches.epoch(position.epoch, position.batch)
@@ -175,12 +182,12 @@ class Trainer:
     def _end_epoch(self) -> None:
         """Validate, keep the weights if they are the best so far, and write a checkpoint."""
         position = self.position
-        scores = self._validate()
+        scores, logits = self._validate()
         position.epoch, position.batch = position.epoch + 1, 0
         better = self._compare(scores)
         if better:
             position.best_epoch = position.epoch
-            self._keep_best()
+            self._keep_best(logits)
         line = {"step": position.step, "epoch": position.epoch}
         if scores:
             line |= {f"val_{name}": scores[name] for name in VALIDATION_SCORES}
@@ -209,9 +216,10 @@ class Trainer:
             position.best_auc, position.best_loss = auc, loss
         return better
 
-    def _validate(self) -> dict[str, Any]:
+    def _validate(self) -> tuple[dict[str, Any], np.ndarray | None]:
+        """Scores, and the logits (n, 1) or (n, K) that they are of; nothing without validation images."""
         if not len(self.val_indices):
-            return {}
+            return {}, None
         self._share_buffers()
         # Not through DDP, which would exchange statistics at each batch.
         network = self.plain if self.average is None else self.average
@@ -223,13 +231,12 @@ class Trainer:
             interrupt=self._check_in,
             precision=self.accelerator.autocast,
         )
-        chances = probabilities(logits).cpu().numpy()
-        if not np.isfinite(chances).all():
+        if not logits.isfinite().all():
             raise TrainingError(
                 f"the network's output is not finite at step {self.position.step}: lower --lr, give --clip-norm, or "
                 "--mixed-precision no; the checkpoints before it are whole"
             )
-        return score(self.val_labels, chances, self.classes)
+        return score(self.val_labels, probabilities(logits).cpu().numpy(), self.classes), logits.cpu().numpy()
 
     # ---- one step ----------------------------------------------------------------------------------------------
 
@@ -297,7 +304,7 @@ class Trainer:
     def _write(self, line: dict[str, Any]) -> None:
         if self.log is not None and self.tracker is not None:
             self.log.write(line)
-            self.tracker.log({name: value for name, value in line.items() if name != "step"}, line["step"])
+            self.tracker.log_line(line)
 
     # ---- stopping, saving, going on ----------------------------------------------------------------------------
 
@@ -374,20 +381,24 @@ class Trainer:
                 for buffer in () if network is None else network.buffers():
                     buffer.copy_(broadcast(buffer))
 
-    def _keep_best(self) -> None:
+    def _keep_best(self, logits: np.ndarray | None) -> None:
+        """Write `best/`: the weights, and temperature and threshold by the logits of the validation images."""
         if not self.accelerator.is_main_process:
             return
         network = self.plain if self.average is None else self.average
         weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
         data = self.config.data
+        fitted = NOT_CALIBRATED
+        if logits is not None:
+            fitted = calibrate(logits, self.val_labels, self.config.calibration.fpr)
         card = ModelCard(
             classes=self.classes,
             image_size=data.image_size,
             channels=data.channels,
             normalize=data.normalize,
-            threshold=0.5 if len(self.classes) == 2 else None,
             epoch=self.position.epoch,
             val_roc_auc=self.position.best_auc,
+            **dataclasses.asdict(fitted),
         )
         files = {
             "model.safetensors": to_bytes(weights),

@@ -14,6 +14,11 @@ from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    # Tests that run side by side share the cores, also those of the processes that they start; before torch is there.
+    share = str(max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
+    os.environ |= {"OMP_NUM_THREADS": share, "LOKY_MAX_CPU_COUNT": share}
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -4,13 +4,20 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from conftest import run_python, write_lenses
 from PIL import Image
+from scipy.special import expit, softmax
+from sklearn import metrics as sk
 
 import evaluate
+from deeplense.calibration import calibrate
 from deeplense.cli import parse
 from deeplense.config import EvaluateConfig
+from deeplense.data.images import load_images
 from deeplense.errors import InputError
+from deeplense.evaluation import ModelCard, load_best, store_for, write_evaluation
+from deeplense.prediction import Predictions, predict
 
 
 def run(*arguments):
@@ -40,6 +47,14 @@ def predictions(folder):
     return list(csv.DictReader((folder / "predictions.csv").open()))
 
 
+def flat(scores):
+    """Numbers, and nothing else, by their path."""
+    if isinstance(scores, dict | list):
+        pairs = scores.items() if isinstance(scores, dict) else enumerate(scores)
+        return {f"{name}.{inner}": own for name, value in pairs for inner, own in flat(value).items()}
+    return {"": scores} if isinstance(scores, int | float) else {}
+
+
 def test_the_test_part_is_scored_as_in_training(copy):
     before = json.loads((copy / "evaluation" / "test" / "metrics.json").read_text())
     rows = predictions(copy / "evaluation" / "test")
@@ -48,8 +63,7 @@ def test_the_test_part_is_scored_as_in_training(copy):
     assert done.returncode == 0, done.stderr
     assert f"ROC AUC {before['roc_auc']:.5f}" in done.stdout
     after = json.loads((copy / "evaluation" / "test" / "metrics.json").read_text())
-    for name, value in before.items():
-        assert after[name] == (pytest.approx(value, abs=1e-6) if isinstance(value, float) else value)
+    assert flat(after) | flat(before) == pytest.approx(flat(after), abs=1e-5)
     again = predictions(copy / "evaluation" / "test")
     assert [row["path"] for row in again] == [row["path"] for row in rows]
     np.testing.assert_allclose([float(r["p_sub"]) for r in again], [float(r["p_sub"]) for r in rows], atol=1e-5)
@@ -188,3 +202,170 @@ def test_the_exit_code_is_2(tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {tmp_path} has no weights")
     assert len(done.stderr.splitlines()) == 1
+
+
+# ---- calibration and symmetry --------------------------------------------------------------------------------------
+
+
+def metrics(copy, name="test"):
+    return json.loads((copy / "evaluation" / name / "metrics.json").read_text())
+
+
+def own_logits(copy, lenses, part):
+    """Labels and logits of a part of the run's images, from its files."""
+    model, card = load_best(copy)
+    images = load_images(str(lenses))
+    part_of = {row["sha256"]: row["split"] for row in csv.DictReader((copy / "split.csv").open())}
+    indices = np.flatnonzero([part_of[sha256] == part for sha256 in images.hashes])
+    logits = predict(model, store_for(images, card, torch.device("cpu")), indices).numpy()
+    return images.labels[indices], logits
+
+
+def rewrite(file, **changes):
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({name: value for name, value in (content | changes).items() if value != "gone"}))
+
+
+def test_the_card_is_calibrated_on_validation_images(trained, lenses):
+    card = json.loads((trained / "best" / "model.json").read_text())
+    labels, logits = own_logits(trained, lenses, "val")
+    expected = calibrate(logits, labels)
+    assert card["temperature"] == pytest.approx(expected.temperature, rel=1e-4)
+    assert card["threshold"] == pytest.approx(expected.threshold, rel=1e-4)
+    assert card["threshold_from"] == "Youden's J on validation images"
+
+
+def test_calibration_is_shown_before_and_after(trained, lenses):
+    scores = metrics(trained)
+    labels, logits = own_logits(trained, lenses, "test")
+    temperature = json.loads((trained / "best" / "model.json").read_text())["temperature"]
+    assert scores["calibration"]["temperature"] == temperature
+    for name, divisor in (("before", 1), ("after", temperature)):
+        chance = expit(logits[:, 0].astype(float) / divisor)
+        shown = scores["calibration"][name]
+        assert shown["log_loss"] == pytest.approx(sk.log_loss(labels, chance), abs=1e-5)
+        assert shown["brier"] == pytest.approx(sk.brier_score_loss(labels, chance), abs=1e-5)
+    assert {name: scores[name] for name in ("log_loss", "brier", "ece")} == scores["calibration"]["after"]
+    rows = predictions(trained / "evaluation" / "test")
+    np.testing.assert_allclose([float(row["p_sub"]) for row in rows], chance, atol=1e-5)
+    assert [row["predicted"] for row in rows] == ["sub" if one >= scores["threshold"] else "no_sub" for one in chance]
+    assert scores["threshold_from"] == "Youden's J on validation images"
+    assert (trained / "evaluation" / "test" / "reliability.png").stat().st_size > 10_000
+
+
+def test_how_predictions_change_under_symmetry_is_measured(trained):
+    symmetry = metrics(trained)["symmetry"]
+    assert (symmetry["n"], symmetry["views"]) == (48, 8)
+    assert 0 < symmetry["probability_std_mean"] <= symmetry["probability_std_max"] <= 0.5
+    assert symmetry["roc_auc_of_views"][0] == pytest.approx(metrics(trained)["roc_auc"])
+    assert (trained / "evaluation" / "test" / "symmetry.png").stat().st_size > 10_000
+
+
+def test_averages_do_not_depend_on_how_an_image_is_turned(copy, others, tmp_path, capsys):
+    turned = tmp_path / "turned"
+    for turns, file in enumerate(sorted(others.rglob("*.png"))):
+        target = turned / file.relative_to(others)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.rot90(np.asarray(Image.open(file)), turns % 4)).save(target)
+    plain, averaged = [], []
+    for data in (others, turned):
+        run(copy, "--data", data)
+        plain.append([float(row["p_sub"]) for row in predictions(copy / "evaluation" / data.name)])
+        run(copy, "--data", data, "--tta")
+        averaged.append([float(row["p_sub"]) for row in predictions(copy / "evaluation" / f"{data.name}-tta")])
+    assert not np.allclose(*plain, atol=1e-3)
+    np.testing.assert_allclose(*averaged, atol=1e-4)
+    told = capsys.readouterr()
+    assert "was trained with --rotation 30 and may not know quarter turns" in told.err
+    assert "fitting temperature and threshold on 24 validation images" in told.err
+    scores = metrics(copy, "others-tta")
+    assert scores["tta"]
+    assert scores["roc_auc"] == pytest.approx(scores["symmetry"]["roc_auc_of_average"])
+    card = json.loads((copy / "best" / "model.json").read_text())
+    assert scores["calibration"]["temperature"] != card["temperature"] == metrics(copy)["calibration"]["temperature"]
+
+
+def test_a_threshold_of_another_rate_comes_from_validation_images(copy, lenses):
+    before = (copy / "best" / "model.json").read_bytes()
+    run(copy, "--fpr", "0.25")
+    scores = metrics(copy, "test-fpr0.25")
+    labels, logits = own_logits(copy, lenses, "val")
+    assert scores["threshold"] == pytest.approx(calibrate(logits, labels, 0.25).threshold, rel=1e-4)
+    called = expit(logits[:, 0].astype(float) / scores["calibration"]["temperature"]) >= scores["threshold"]
+    assert called[labels == 0].mean() <= 0.25
+    assert scores["threshold_from"] == "false-positive rate 0.25 on validation images"
+    assert (copy / "best" / "model.json").read_bytes() == before
+    assert metrics(copy)["threshold_from"] == "Youden's J on validation images"
+
+
+def test_validation_images_that_are_gone_are_named(copy, others, tmp_path):
+    config = json.loads((copy / "config.json").read_text())
+    config["data"]["data"] = str(tmp_path / "gone")
+    (copy / "config.json").write_text(json.dumps(config))
+    run(copy, "--data", others)
+    message = refused(copy, "--data", others, "--tta")
+    assert message.startswith(f"--tta needs the validation images of {copy}: ")
+    assert "there is no such folder" in message
+
+
+@pytest.fixture
+def never_validated(copy):
+    """The run as it would be without validation images."""
+    rows = (copy / "split.csv").read_text()
+    (copy / "split.csv").write_text(rows.replace(",val\n", ",train\n").replace(",val\r\n", ",train\r\n"))
+    rewrite(copy / "best" / "model.json", temperature=None, threshold=None, threshold_from=None, val_roc_auc=None)
+    return copy
+
+
+def test_a_run_without_validation_says_so_and_goes_on(never_validated, capsys):
+    for arguments, name in (((), "test"), (("--tta",), "test-tta")):
+        run(never_validated, *arguments)
+        assert "not calibrated: the run has no validation images" in capsys.readouterr().out
+        scores = metrics(never_validated, name)
+        assert (scores["threshold"], scores["calibration"]["temperature"]) == (0.5, None)
+        assert scores["threshold_from"] == "0.5, since nothing was chosen on validation images"
+        assert scores["calibration"]["after"] is None
+        assert scores["calibration"]["before"]["ece"] == scores["ece"]
+        assert (never_validated / "evaluation" / name / "reliability.png").exists()
+    message = refused(never_validated, "--fpr", "0.01")
+    assert message == f"--fpr: {never_validated} has no validation images to choose a threshold on: leave it out"
+
+
+def test_a_run_from_before_calibration_still_opens(copy, capsys):
+    rewrite(copy / "best" / "model.json", temperature="gone", threshold_from="gone", threshold=0.5)
+    run(copy)
+    assert "not calibrated: the run has no temperature in its model.json" in capsys.readouterr().out
+    assert metrics(copy)["threshold"] == 0.5
+
+
+def test_one_class_is_calibrated_but_not_ranked(copy, others):
+    shutil.rmtree(others / "no_sub")
+    run(copy, "--data", others)
+    scores = metrics(copy, "others")
+    assert scores["symmetry"]["roc_auc_of_views"] is None
+    assert scores["calibration"]["after"]["log_loss"] == scores["log_loss"]
+    assert {path.name for path in (copy / "evaluation" / "others").glob("*.png")} >= {"reliability.png", "symmetry.png"}
+
+
+def test_three_classes_have_a_temperature_and_no_threshold(tmp_path):
+    images = load_images(str(write_lenses(tmp_path / "three", 20, ("no_sub", "axion", "cdm"))))
+    random = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(60, 3, generator=random)
+    logits[torch.arange(60), torch.from_numpy(images.labels)] += 2
+    fitted = calibrate(logits.numpy(), images.labels)
+    card = ModelCard(
+        images.classes, 32, 1, "auto", fitted.threshold, 1, 0.9, temperature=fitted.temperature,
+        threshold_from=fitted.threshold_from,
+    )  # fmt: skip
+    views = logits[:, None] + torch.randn(60, 8, 3, generator=random)
+    store = store_for(images, card, torch.device("cpu"))
+    folder = tmp_path / "evaluation"
+    scores = write_evaluation(
+        folder, images, store, np.arange(60), Predictions(logits, views, np.arange(60)), card, "three classes"
+    )
+    assert (scores["threshold"], scores["threshold_from"]) == (None, "the likeliest class")
+    chances = softmax(logits.double().numpy() / fitted.temperature, 1)
+    assert scores["log_loss"] == pytest.approx(sk.log_loss(images.labels, chances))
+    assert scores["calibration"]["after"]["log_loss"] < scores["calibration"]["before"]["log_loss"]
+    assert [row["predicted"] for row in predictions(folder)] == [images.classes[k] for k in logits.argmax(1)]
+    assert {"reliability.png", "symmetry.png"} <= {path.name for path in folder.iterdir()}

@@ -1,47 +1,35 @@
 """What Weights & Biases is given, read back from a real offline run."""
 
+import csv
 import json
-import struct
-from collections.abc import Iterator
+import time
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import wandb
-from wandb.proto.wandb_internal_pb2 import Record
+from accelerate import Accelerator
+from PIL import Image
 
-from deeplense.tracking import MetricsLog, wandb_mode
+from deeplense.config import RunConfig, TrackingConfig, TrainConfig
+from deeplense.finish import SHOWN, telling_images
+from deeplense.tracking import MetricsLog, Tracker, wandb_mode
+from deeplense.wandb_files import entries_of, records
 
 
 @pytest.fixture(scope="module")
 def offline(trained):
     """All records of the run's only offline folder, and the folder of its files."""
     (file,) = trained.glob("wandb/offline-run-*/*.wandb")
-    return [Record.FromString(data) for data in stored(file.read_bytes())], file.parent / "files"
+    return list(records(file.read_bytes())), file.parent / "files"
 
 
-def stored(content: bytes) -> Iterator[bytes]:
-    """The records of a `.wandb` file: LevelDB's log format in blocks of 32 KiB, after a header of 7 bytes."""
-    assert content[:4] == b":W&B"
-    place, parts = 7, []
-    while place < len(content):
-        left = 32768 - place % 32768
-        if left < 7:  # too little for another header: filled with zeros
-            place += left
-            continue
-        _, length, kind = struct.unpack_from("<IHB", content, place)
-        parts.append(content[place + 7 : place + 7 + length])
-        place += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            yield b"".join(parts)
-            parts = []
-
-
-def history(records):
+def history(entries):
     """One dictionary for each logged line."""
     return [
         {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
-        for record in records
+        for record in entries
         if record.HasField("history")
     ]
 
@@ -85,7 +73,17 @@ def test_the_test_scores_the_curve_and_the_confusion_are_there(offline, trained)
 
 def test_figures_and_weights_are_there(offline):
     logged = {name for line in history(offline[0]) for name in line}
-    names = ("samples", "first_batch", "curves", "roc", "precision_recall", "confusion", "scores")
+    names = (
+        "samples",
+        "first_batch",
+        "curves",
+        "roc",
+        "precision_recall",
+        "confusion",
+        "scores",
+        "reliability",
+        "symmetry",
+    )
     assert {f"figures/{name}/path" for name in names} <= logged
     artifacts = [
         record.request.log_artifact.artifact for record in offline[0] if record.request.HasField("log_artifact")
@@ -93,6 +91,40 @@ def test_figures_and_weights_are_there(offline):
     artifacts += [record.artifact for record in offline[0] if record.HasField("artifact")]
     (best,) = (artifact for artifact in artifacts if artifact.type == "model")
     assert {entry.path for entry in best.manifest.contents} == {"model.safetensors", "model.json"}
+
+
+def test_predictions_are_there_with_their_images(offline, trained):
+    """All 48 of this small test part."""
+    (file,) = Path(offline[1]).glob("media/table/test/predictions*.table.json")
+    table = json.loads(file.read_text())
+    assert table["columns"] == ["image", "path", "label", "predicted", "p_no_sub", "p_sub"]
+    written = {row["path"]: row for row in csv.DictReader((trained / "evaluation" / "test" / "predictions.csv").open())}
+    assert {row[1] for row in table["data"]} == set(written)
+    for image, path, label, predicted, *chances in table["data"]:
+        assert (label, predicted) == (written[path]["label"], written[path]["predicted"])
+        assert chances == pytest.approx([float(written[path]["p_no_sub"]), float(written[path]["p_sub"])], abs=1e-8)
+        assert Image.open(Path(offline[1]) / image["path"]).size == (32, 32)
+
+
+def test_nested_scores_are_there_by_their_path(offline, trained):
+    scores = json.loads((trained / "summary.json").read_text())["test"]
+    (line,) = (line for line in history(offline[0]) if "test/roc_auc" in line)
+    assert line["test/calibration/after/ece"] == scores["calibration"]["after"]["ece"]
+    assert line["test/symmetry/class_changes"] == scores["symmetry"]["class_changes"]
+
+
+def test_the_table_shows_what_is_most_telling():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 5000)
+    chance = random.random(5000)
+    chances = np.stack([1 - chance, chance], 1)
+    shown = telling_images(labels, chances, (chance >= 0.5).astype(int))
+    assert len(set(shown)) == 3 * SHOWN
+    own = chances[np.arange(5000), labels]
+    assert shown[:SHOWN].tolist() == np.argsort(own)[:SHOWN].tolist()
+    assert np.abs(chance[shown[SHOWN : 2 * SHOWN]] - 0.5).max() < 0.02
+    right = telling_images(labels[:10], np.eye(2)[labels[:10]], labels[:10])
+    assert sorted(right) == list(range(10))
 
 
 @pytest.mark.parametrize("asked", ["online", "offline", "disabled"])
@@ -119,3 +151,66 @@ def test_the_log_is_cut_at_the_checkpoint(tmp_path):
     again.write({"step": 2, "again": True})
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == [{"step": 1}, {"step": 2, "again": True}]
+
+
+def session(folder, kept, lines):
+    """A session of a run that goes on after `kept` lines of its log, and adds `lines` numbered ones."""
+    time.sleep(1)  # W&B names its folders by the second
+    length = sum(len(line) for line in (folder / "metrics.jsonl").read_bytes().splitlines(True)[:kept]) if kept else 0
+    log = MetricsLog(folder / "metrics.jsonl", length)
+    config = TrainConfig(run=RunConfig(name="run"), tracking=TrackingConfig(wandb="offline"))
+    tracker = Tracker(Accelerator(cpu=True, log_with="wandb"), config, folder, {})
+    for number in range(kept, kept + lines):
+        line = {"step": 10 * number, "train_loss": number / 7}
+        log.write(line)
+        tracker.log_line(line)
+    return tracker
+
+
+def entries(folder):
+    """W&B's step, the run's, and the loss, of all sessions in the order of time."""
+    return [
+        (line["_step"], line["global_step"], line.get("train_loss"))
+        for file in sorted(folder.glob("wandb/*run-*/*.wandb"))
+        for line in history(records(file.read_bytes()))
+    ]
+
+
+def test_sessions_add_up_to_one_run(tmp_path):
+    """W&B's files may hold more than the checkpoint knows of, and less: nothing is lost or doubled."""
+    session(tmp_path, 0, 6).finish()
+    assert entries_of(tmp_path / "wandb") == 6
+    session(tmp_path, 4, 3).finish()  # from a checkpoint after four lines
+    assert [step for step, *_ in entries(tmp_path)] == list(range(7))
+    sorted(tmp_path.glob("wandb/*run-*/*.wandb"))[-1].write_bytes(b"")  # killed before it wrote anything
+    last = session(tmp_path, 7, 1)
+    last.log({"test/roc_auc": 1.0}, 70)
+    last.log({"test/accuracy": 1.0}, 70)
+    last.finish()
+    assert entries(tmp_path) == [*((n, 10 * n, n / 7) for n in range(8)), (8, 70, None)]
+    assert {file.name for file in tmp_path.glob("wandb/*run-*/*.wandb")} == {
+        f"run-{(tmp_path / 'wandb_id').read_text()}.wandb"
+    }
+
+
+def test_what_was_cut_off_does_not_count(tmp_path):
+    session(tmp_path, 0, 5).finish()
+    (file,) = tmp_path.glob("wandb/*run-*/*.wandb")
+    content = file.read_bytes()
+    counts = []
+    for length in range(0, len(content), 97):
+        file.write_bytes(content[:length])
+        counts.append(entries_of(tmp_path / "wandb"))
+    assert counts == sorted(counts)
+    assert set(counts) == set(range(6))
+
+
+def test_the_report_is_given_as_it_is(tmp_path):
+    report = tmp_path / "report.html"
+    tracker = session(tmp_path, 0, 1)
+    tracker.log_report("test", report, 0)  # nobody wrote one
+    report.write_text("<!doctype html><title>Lenses</title>")
+    tracker.log_report("test", report, 0)
+    tracker.finish()
+    (given,) = tmp_path.glob("wandb/*run-*/files/media/html/test/*.html")
+    assert given.read_bytes() == report.read_bytes()

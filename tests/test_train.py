@@ -212,6 +212,9 @@ def test_three_classes(tmp_path):
     assert np.shape(scores["confusion_matrix"]) == (3, 3)
     header = (tmp_path / "run" / "evaluation" / "test" / "predictions.csv").read_text().splitlines()[0]
     assert header == "path,label,predicted,p_no,p_sphere,p_vort"
+    card = json.loads((tmp_path / "run" / "best" / "model.json").read_text())
+    assert card["temperature"] == scores["calibration"]["temperature"] > 0
+    assert (card["threshold"], card["threshold_from"]) == (None, "the likeliest class")
 
 
 def test_without_validation_the_last_weights_are_kept(lenses, tmp_path):
@@ -221,6 +224,8 @@ def test_without_validation_the_last_weights_are_kept(lenses, tmp_path):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["best_epoch"], summary["val_roc_auc"], summary["test"]) == (1, None, None)
     assert (tmp_path / "run" / "best" / "model.safetensors").exists()
+    card = json.loads((tmp_path / "run" / "best" / "model.json").read_text())
+    assert (card["temperature"], card["threshold"], card["threshold_from"]) == (None, None, None)
 
 
 def test_a_compiler_that_is_missing_is_said_and_done_without(lenses, tmp_path):

@@ -26,7 +26,7 @@ from deeplense.training import Trainer
 
 
 class Silent:
-    def log(self, *_):
+    def log_line(self, *_):
         pass
 
 
@@ -141,6 +141,7 @@ def spoil(monkeypatch, when):
     )
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 @pytest.mark.parametrize(("optimizer", "bad"), [("adam", 3), ("sgd", 0)])
 def test_one_loss_that_is_no_number_is_passed_over(trainer, monkeypatch, precision, optimizer, bad):
@@ -151,6 +152,7 @@ def test_one_loss_that_is_no_number_is_passed_over(trainer, monkeypatch, precisi
     assert own.position.step == 7
 
 
+@pytest.mark.faults
 def test_a_loss_that_stays_no_number_stops_the_run(trainer, monkeypatch):
     monkeypatch.setattr(training, "NOT_FINITE_STEPS", 5)
     spoil(monkeypatch, lambda step: step >= 3)
@@ -202,13 +204,13 @@ def test_nothing_in_a_step_waits_for_the_device(trainer, monkeypatch):
         def watched(self, *arguments, original=original, name=name, **options):
             inside = sys._getframe(1)
             while inside is not None and inside.f_code.co_name not in (
-                "_train_epoch",
+                "train_epoch",
                 "_collect",
                 "save",
                 "_end_epoch",
             ):
                 inside = inside.f_back
-            if inside is not None and inside.f_code.co_name == "_train_epoch":
+            if inside is not None and inside.f_code.co_name == "train_epoch":
                 waits.append(name)
             return original(self, *arguments, **options)
 
@@ -279,7 +281,8 @@ def test_stopped_and_resumed_is_never_stopped(lenses, tmp_path):
 
 
 def test_two_processes_train_as_one(lenses, tmp_path):
-    flags = ("--data", lenses, "--output-dir", tmp_path, *SMALL, "--epochs", "1", "--optimizer", "sgd")
+    flags = ("--data", lenses, "--output-dir", tmp_path, *SMALL, "--epochs", "1", "--optimizer", "sgd",
+             "--sync-batchnorm", "--lr", "1e-5")  # fmt: skip
     alone = run_python("train.py", *flags, "--name", "one")
     assert alone.returncode == 0, alone.stderr
     both = subprocess.run(
@@ -295,7 +298,8 @@ def test_two_processes_train_as_one(lenses, tmp_path):
     losses = [
         [line["train_loss"] for line in log_of(tmp_path / name) if "train_loss" in line] for name in ("one", "two")
     ]
-    assert losses[0][0] == pytest.approx(losses[1][0], rel=0.05)  # batch norm sees halves, so they drift apart
+    # A small rate: else rounding, which turns some ReLUs over, soon grows to whole per cents.
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     refused = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29512", "train.py",
          *map(str, flags), "--name", "odd", "--batch-size", "15"],

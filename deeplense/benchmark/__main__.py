@@ -8,11 +8,15 @@ from typing import Any
 
 import tyro
 
-from deeplense.benchmark import simulate
+from deeplense.benchmark import processes, simulate, train
 from deeplense.cli import parse
 from deeplense.errors import run_command
 
-BENCHMARKS: dict[type, Callable[[Any], None]] = {simulate.Simulate: simulate.main}
+BENCHMARKS: dict[type, Callable[[Any], None]] = {
+    train.Train: train.main,
+    simulate.Simulate: simulate.main,
+    processes.Processes: processes.main,
+}
 """What each subcommand's settings are handed to; the subcommand has the name of the dataclass."""
 
 

@@ -7,17 +7,14 @@ does falls on both; each has a warm-up that is not counted (compilation, caches)
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
-import platform
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from deeplense.benchmark.measuring import hardware, rates, versions
 from deeplense.errors import InputError
 
 
@@ -72,17 +69,15 @@ def measure(wanted: Simulate) -> dict[str, Any]:
     for _ in range(wanted.rounds):
         our_times.append(_seconds(ours))
         their_times.append(_seconds(theirs))
-    mine = _rate(ours_count, our_times) | {"what": f"with noise, on {wanted.cores if on_cpu else wanted.device}"}
-    other = _rate(theirs_count, their_times) | {"what": "noise-free, on 1 core"}
+    mine = rates(ours_count, our_times) | {"what": f"with noise, on {wanted.cores if on_cpu else wanted.device}"}
+    other = rates(theirs_count, their_times) | {"what": "noise-free, on 1 core"}
     if on_cpu:
         mine["what"] += " core" if wanted.cores == 1 else " cores"
     per = wanted.cores if on_cpu else 1
-    packages = ("torch", "caustics", "lenstronomy", "numpy")
     return {
         "benchmark": "simulate",
-        "hardware": _hardware(wanted.device),
-        "versions": {"python": platform.python_version()}
-        | {package: importlib.metadata.version(package) for package in packages},
+        "hardware": hardware(wanted.device),
+        "versions": versions("torch", "caustics", "lenstronomy", "numpy"),
         "device": wanted.device,
         "cores": wanted.cores,
         "deeplense": mine,
@@ -167,28 +162,3 @@ def _seconds(work: Callable[[], None]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
-
-
-def _rate(images: int, times: list[float]) -> dict[str, Any]:
-    rates = [images / seconds for seconds in times]
-    return {
-        "median": statistics.median(rates),
-        "lowest": min(rates),
-        "highest": max(rates),
-        "rounds": len(rates),
-        "images": images,
-    }
-
-
-def _hardware(device: str) -> str:
-    import torch
-
-    cpu = f"{_cpu_name()}, {os.cpu_count()} cores"
-    return cpu if device == "cpu" else f"{torch.cuda.get_device_name(device)} ({cpu})"
-
-
-def _cpu_name() -> str:
-    about = Path("/proc/cpuinfo")
-    lines = about.read_text().splitlines() if about.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -171,7 +171,7 @@ def _embedded(evidence: Evidence, gallery: Gallery) -> dict[str, Any]:
         "labels": None if evidence.labels is None else evidence.labels.tolist(),
         "probabilities": numbers,
         "threshold": evidence.threshold,
-        "threshold_from": evidence.metrics.get("threshold_from"),
+        "threshold_from": evidence.threshold_from,
         "uncertain": UNCERTAIN,
         "metrics": evidence.metrics or None,
         "gallery": {

@@ -30,6 +30,8 @@ class Evidence:
     """(n, K) float64, as `predictions.csv` has them."""
     threshold: float | None
     """On the probability of label 1, for two classes."""
+    threshold_from: str | None
+    """How it was chosen, if anybody said so."""
     metrics: dict[str, Any]
     """`metrics.json`; empty without labels."""
 
@@ -86,6 +88,7 @@ def read_evidence(folder: Path, card: dict[str, Any]) -> Evidence:
         labels=np.array([label_of[row["label"]] for row in rows], dtype=np.int64) if labelled else None,
         probabilities=np.array([[float(row[name]) for name in columns] for row in rows]).reshape(-1, len(classes)),
         threshold=threshold,
+        threshold_from=metrics.get("threshold_from", card.get("threshold_from")),
         metrics=metrics,
     )
 

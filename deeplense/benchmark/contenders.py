@@ -1,0 +1,227 @@
+"""Training loops that a user would write instead, on the same images, network, batch and precision as ours.
+
+Each is asked for a number of optimiser steps, again and again, and says how long they took and how much of that it
+waited for its next batch.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Protocol
+
+import joblib
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+from deeplense import session
+from deeplense.config import TrainConfig
+from deeplense.data.images import load_images
+from deeplense.data.split import Split
+from deeplense.errors import InputError
+from deeplense.model import build_model
+from deeplense.precision import effective_precision
+from deeplense.training import Trainer
+
+LEARNING_RATE = 1e-4
+ROTATION = 30
+
+
+class Contender(Protocol):
+    """A training loop that stands ready."""
+
+    what: str
+    """In a line, for the table."""
+
+    def run(self, steps: int) -> tuple[float, float]:
+        """Train for `steps` optimiser steps: seconds in all, and those of them spent on getting batches."""
+
+
+class Ours:
+    """The training loop of this package, on images that are decoded once and live on the device."""
+
+    what = "deeplense: images on the device, augmented there in batches"
+
+    def __init__(self, config: TrainConfig, steps: int, folder: Path) -> None:
+        """`folder` is for a run folder that nobody keeps; an epoch has `steps` steps."""
+        accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=_precision(config))
+        images = load_images(config.data.data)
+        wanted = steps * config.optimization.batch_size
+        everything, nobody = np.resize(np.arange(len(images)), wanted), np.empty(0, np.int64)
+        store, batches = session.make_batches(accelerator, config, images, Split(everything, nobody, nobody))
+        model = build_model(len(images.classes), config.data.channels)
+        session.prepare_network(accelerator, model, config)
+        self.trainer = Trainer(config, accelerator, model, store, batches, images, nobody, folder)
+        self.trainer.batches = _Timed(batches)  # type: ignore[assignment]
+        self.steps = steps
+
+    def run(self, steps: int) -> tuple[float, float]:
+        assert steps == self.steps
+        _wait()
+        start = time.perf_counter()
+        self.trainer.train_epoch()
+        _wait()
+        self.trainer.position.epoch += 1
+        self.trainer.position.batch = 0
+        return time.perf_counter() - start, self.trainer.batches.waited()  # type: ignore[union-attr]
+
+
+class _Timed:
+    """Batches, with the time that getting them takes."""
+
+    def __init__(self, batches: session.Batches) -> None:
+        self.batches = batches
+        self.seconds = 0.0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.batches, name)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        items = self.batches.epoch(epoch, start)
+        while True:
+            since = time.perf_counter()
+            item = next(items, None)
+            self.seconds += time.perf_counter() - since
+            if item is None:
+                return
+            yield item
+
+    def waited(self) -> float:
+        """Seconds since this was last asked."""
+        seconds, self.seconds = self.seconds, 0.0
+        return seconds
+
+
+class Plain:
+    """The loop of a tutorial around a loader: autocast, gradient scaler, Adam."""
+
+    def __init__(
+        self,
+        what: str,
+        config: TrainConfig,
+        loader: Iterable[tuple[torch.Tensor, torch.Tensor]],
+        channels_last: bool,
+    ) -> None:
+        self.what = what
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.model = build_model(2, 1).to(device=self.device, memory_format=self.layout)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE)
+        self.precision = _precision(config)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        self.batches = itertools.chain.from_iterable(loader for _ in itertools.count())
+        self.model.train()
+
+    def run(self, steps: int) -> tuple[float, float]:
+        waited = 0.0
+        _wait()
+        start = time.perf_counter()
+        for _ in range(steps):
+            since = time.perf_counter()
+            images, labels = next(self.batches)
+            waited += time.perf_counter() - since
+            images = images.to(self.device, non_blocking=True, memory_format=self.layout)
+            labels = labels.to(self.device, non_blocking=True)
+            self.optimizer.zero_grad()
+            with self._autocast():
+                logits = self.model(images)[:, 0]
+                loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
+            self.scaler.scale(loss).backward()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        _wait()
+        return time.perf_counter() - start, waited
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        kinds = {"fp16": torch.float16, "bf16": torch.bfloat16}
+        if self.precision == "no":
+            return nullcontext()
+        return torch.autocast(self.device.type, kinds[self.precision])
+
+
+def report_loop(config: TrainConfig) -> Plain:
+    """(a) The report's own way: `ImageFolder`, PIL transforms, a `DataLoader` as it comes."""
+    loader = torch.utils.data.DataLoader(
+        _image_folder(config), batch_size=config.optimization.batch_size, shuffle=True, drop_last=True
+    )
+    return Plain("the report's way: ImageFolder, PIL transforms, DataLoader, AMP", config, loader, False)
+
+
+def tuned_loop(config: TrainConfig) -> Plain:
+    """(b) The same with as many workers as there are cores, pinned memory and channels-last."""
+    workers = joblib.cpu_count()
+    loader = torch.utils.data.DataLoader(
+        _image_folder(config),
+        batch_size=config.optimization.batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=True,
+        pin_memory=torch.cuda.is_available(),
+    )
+    return Plain(f"the same with {workers} workers, pinned memory, channels-last", config, loader, True)
+
+
+def timm_loop(config: TrainConfig) -> Plain:
+    """(c) timm's data set, loader and prefetcher, and its way of a step."""
+    try:
+        from timm.data import ImageDataset, create_loader
+    except ImportError:
+        raise InputError(
+            "timm is not installed: pip install 'deeplense[bench]', or leave it out of --against"
+        ) from None
+    cuda = torch.cuda.is_available()
+    size = config.data.image_size
+    loader = create_loader(
+        ImageDataset(config.data.data, input_img_mode="L"),
+        input_size=(1, size, size),
+        batch_size=config.optimization.batch_size,
+        is_training=True,
+        scale=(1.0, 1.0),
+        ratio=(1.0, 1.0),
+        hflip=0.5,
+        vflip=0.5,
+        color_jitter=0.0,
+        auto_augment=None,
+        mean=(0.5,),
+        std=(0.5,),
+        num_workers=joblib.cpu_count(),
+        pin_memory=cuda,
+        use_prefetcher=cuda,
+        device=torch.device("cuda" if cuda else "cpu"),
+    )
+    what = f"timm's loader with {joblib.cpu_count()} workers{' and prefetcher' if cuda else ''}, channels-last"
+    return Plain(f"{what} (no rotation)", config, loader, True)
+
+
+CONTENDERS = {"report": report_loop, "tuned": tuned_loop, "timm": timm_loop}
+
+
+def _image_folder(config: TrainConfig) -> ImageFolder:
+    size = config.data.image_size
+    steps = [
+        transforms.Grayscale(),
+        transforms.Resize((size, size)),
+        transforms.RandomRotation(ROTATION),
+        transforms.RandomHorizontalFlip(),
+        transforms.RandomVerticalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize((0.5,), (0.5,)),
+    ]
+    return ImageFolder(config.data.data, transforms.Compose(steps))
+
+
+def _precision(config: TrainConfig) -> str:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return effective_precision(config.compute.mixed_precision, device)
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

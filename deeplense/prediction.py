@@ -1,0 +1,91 @@
+"""From images to logits, by one process or several; of an image as it is, or in its eight views."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from deeplense.data.batches import PixelStore, plain_batches
+from deeplense.symmetry import VIEWS, EightViews, average
+
+EVAL_BATCH = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """What a network says of some images."""
+
+    logits: torch.Tensor
+    """(n, L) float32: what is scored."""
+    views: torch.Tensor
+    """(m, 8, L), of the images `viewed` alone."""
+    viewed: np.ndarray
+    """(m,) which of the n images were looked at in all eight views."""
+
+
+@torch.inference_mode()
+def predict(
+    model: torch.nn.Module,
+    store: PixelStore,
+    indices: np.ndarray,
+    batch_size: int = EVAL_BATCH,
+    accelerator: Accelerator | None = None,
+    interrupt: Callable[[], None] = lambda: None,
+    precision: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> torch.Tensor:
+    """Logits (n, 1) or (n, K), float32 on the device, of the images `indices` in their order.
+
+    Args:
+        accelerator: of several processes; each predicts a share, and all get all.
+        interrupt: called between batches; may raise.
+        precision: what the network runs in, `accelerator.autocast`, say. Not the resample before it: a grid of
+            coordinates in 16 bits distorts the image.
+    """
+    world, rank = (1, 0) if accelerator is None else (accelerator.num_processes, accelerator.process_index)
+    share = -(-len(indices) // world)
+    # The shares are padded to one length with the first image again, and cut after gathering.
+    padded = np.resize(indices, share * world) if share * world > len(indices) else indices
+    model.eval()
+    logits = []
+    for images in plain_batches(store, padded[rank * share : (rank + 1) * share], batch_size):
+        interrupt()
+        with precision():
+            logits.append(model(images).float())
+    mine = torch.cat(logits)
+    everything = mine if accelerator is None else accelerator.gather(mine)
+    assert isinstance(everything, torch.Tensor)
+    return everything[: len(indices)]
+
+
+def predict_views(
+    model: torch.nn.Module,
+    store: PixelStore,
+    indices: np.ndarray,
+    viewed: np.ndarray,
+    tta: bool = False,
+    batch_size: int = EVAL_BATCH,
+    accelerator: Accelerator | None = None,
+) -> Predictions:
+    """Predict images, and some or all of them in their eight views.
+
+    Args:
+        indices: (n,) the images.
+        viewed: (m,) places in `indices`, ascending: those to look at in all views.
+        tta: the average over the views is what is scored; then `viewed` is all of them.
+    """
+    views = torch.empty(0, len(VIEWS), 1)
+    if len(viewed):
+        views = predict(EightViews(model), store, indices[viewed], batch_size, accelerator)
+        views = views.unflatten(1, (len(VIEWS), -1))
+    if tta:
+        logits = average(views)
+    elif len(viewed) == len(indices):
+        logits = views[:, 0]
+    else:
+        logits = predict(model, store, indices, batch_size, accelerator)
+    return Predictions(logits, views, viewed)

@@ -1,0 +1,110 @@
+"""The eight views of an image: a lens is one whichever way the camera was turned or the image mirrored.
+
+A network need not know that. How far its predictions change from view to view is measured, and averaging over
+the views takes it out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from deeplense.metrics import Auc, area, predict_labels, wilson_interval
+
+VIEWS = ("0°", "90°", "180°", "270°", "mirrored 0°", "mirrored 90°", "mirrored 180°", "mirrored 270°")
+"""The image as it is, its quarter turns, and those of its mirror image."""
+
+VIEWED = 1_000
+"""Images whose change is measured, at most, unless all are averaged anyway: each costs eight predictions, so that
+2,000 images take five times as long as without, and more of them not much longer."""
+
+
+class EightViews(torch.nn.Module):
+    """A network that looks at all views of each image: (B, C, S, S) to logits (B, 8 L), view after view.
+
+    Pixels only change places, so nothing is interpolated once more.
+    """
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.network(view) for view in eight_views(images)], 1)
+
+
+def eight_views(images: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The views of images (B, C, S, S), in the order of `VIEWS`."""
+    for side in (images, images.flip(3)):
+        for turns in range(4):
+            yield side.rot90(turns, (2, 3))
+
+
+def average(views: torch.Tensor) -> torch.Tensor:
+    """Logits (n, 8, L) of the views to one (n, L).
+
+    The logits are averaged and not the probabilities: the result is a logit again, which one temperature
+    calibrates, and it still ranks images that all views are sure of, whose probabilities round to 0 or 1.
+    """
+    return views.mean(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Symmetry:
+    """How predictions change from view to view."""
+
+    rows: np.ndarray
+    """(n,) which of the scored images were looked at."""
+    probabilities: np.ndarray
+    """(n, 8, K), each view calibrated as the plain one is."""
+    averaged: np.ndarray
+    """(n, K) of the averaged logits, calibrated in the same way."""
+    threshold: float
+    """On label 1, for two classes."""
+
+    @property
+    def spread(self) -> np.ndarray:
+        """(n,) standard deviation of an image's probability over its views; of more than two classes, the largest."""
+        return self.probabilities.std(1).max(1)
+
+    @property
+    def changed(self) -> np.ndarray:
+        """(n,) whether the views disagree on the class."""
+        count, views, classes = self.probabilities.shape
+        predicted = predict_labels(self.probabilities.reshape(-1, classes), self.threshold).reshape(count, views)
+        return (predicted != predicted[:, :1]).any(1)
+
+    def areas(self, labels: np.ndarray) -> tuple[list[Auc], Auc] | None:
+        """Area under the ROC curve of each view, and of their average, for labels (n,); None if a class is missing."""
+        if len(np.unique(labels)) < self.averaged.shape[1]:
+            return None
+        views = [area(labels, self.probabilities[:, view]) for view in range(len(VIEWS))]
+        return views, area(labels, self.averaged)
+
+    def summary(self, labels: np.ndarray) -> dict[str, Any]:
+        """What `metrics.json` says of it; `labels` (n,) are of the images looked at."""
+        spread, changed, areas = self.spread, self.changed, self.areas(labels)
+        low, high = wilson_interval(int(changed.sum()), len(changed))
+        return {
+            "n": len(changed),
+            "views": len(VIEWS),
+            "probability_std_mean": float(spread.mean()),
+            "probability_std_max": float(spread.max()),
+            "class_changes": int(changed.sum()),
+            "class_changes_share": float(changed.mean()),
+            "class_changes_share_low": low,
+            "class_changes_share_high": high,
+            "roc_auc_of_views": None if areas is None else [view.value for view in areas[0]],
+            "roc_auc_of_average": None if areas is None else areas[1].value,
+        }
+
+
+def viewed_of(count: int, tta: bool) -> np.ndarray:
+    """Which of `count` images to look at in all views, ascending: all for the average, else a fixed random sample."""
+    if tta or count <= VIEWED:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, VIEWED, replace=False))
