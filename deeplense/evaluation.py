@@ -19,11 +19,13 @@ from deeplense.config import DataConfig
 from deeplense.data.augment import MEAN, STD
 from deeplense.data.batches import PixelStore, plain_batches
 from deeplense.data.imageset import ImageSet
+from deeplense.data.thumbnails import Thumbnails
 from deeplense.errors import InputError
 from deeplense.files import replaced_name, replacing, write_json
 from deeplense.metrics import calibration_scores, predict_labels, score
 from deeplense.model import build_model, probabilities
 from deeplense.prediction import Predictions
+from deeplense.report import reporting
 from deeplense.symmetry import Symmetry, average
 
 
@@ -83,7 +85,7 @@ def write_evaluation(
     title: str,
     about: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write `predictions.csv` and, for labelled images, `metrics.json` and the figures.
+    """Write `predictions.csv`, for labelled images `metrics.json` and the figures, and `report.html` of it all.
 
     Args:
         folder: takes the place of an earlier evaluation of the same name, whole.
@@ -101,7 +103,7 @@ def write_evaluation(
     chances = card.probabilities(predictions.logits)
     predicted = predict_labels(chances, card.decides_at)
     labels = None if images.labels is None else images.labels[indices]
-    with replacing(folder) as aside:
+    with replacing(folder) as aside, reporting(aside, folder.parent.parent, Thumbnails(store, indices), title):
         with (aside / "predictions.csv").open("w", newline="") as table:
             writer = csv.writer(table)
             writer.writerow(["path", "label", "predicted", *(f"p_{name}" for name in card.classes)])

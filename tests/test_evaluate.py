@@ -117,7 +117,7 @@ def test_unlabelled_images_get_predictions_only(copy, tmp_path, others):
     rows = predictions(copy / "evaluation" / "survey")
     assert [row["path"] for row in rows] == [f"{index}.png" for index in range(5)]
     assert {row["label"] for row in rows} == {""}
-    assert [path.name for path in (copy / "evaluation" / "survey").iterdir()] == ["predictions.csv"]
+    assert {path.name for path in (copy / "evaluation" / "survey").iterdir()} == {"predictions.csv", "report.html"}
 
 
 def test_one_class_is_scored_as_far_as_it_goes(copy, others, capsys):
