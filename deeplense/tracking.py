@@ -146,8 +146,8 @@ def wandb_mode(asked: str) -> str:
 
 
 def _run_id(folder: Path) -> str:
-    """The id under which W&B knows this run folder, made once."""
+    """The id under which W&B knows this run folder, made once; a sweep's agent gives its own and allows no other."""
     file = folder / "wandb_id"
     if not file.exists():
-        file.write_text(secrets.token_hex(4))
+        file.write_text(os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))
     return file.read_text()
