@@ -190,10 +190,10 @@ def wandb_mode(asked: str) -> str:
 
 
 def _run_id(folder: Path) -> str:
-    """The id under which W&B knows this run folder, made once."""
+    """The id under which W&B knows this run folder, made once; a sweep's agent gives its own and allows no other."""
     file = folder / "wandb_id"
     if not file.exists():
-        write_text(file, secrets.token_hex(4))
+        write_text(file, os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))
     return file.read_text()
 
 
