@@ -55,7 +55,11 @@ DRAWN = ("roc.png", "precision_recall.png", "confusion.png", "scores.png", "misc
 """Figures that the page draws itself, from the same numbers."""
 
 FURTHER = {
-    "calibration": ("Temperature", "reliability.png", "Reliability diagram before and after the temperature"),
+    "calibration": (
+        "Temperature",
+        "reliability.png",
+        "What was promised against what came true; with a fitted temperature, before and after it",
+    ),
     "symmetry": ("Symmetry", "symmetry.png", "How far predictions change under flips and quarter turns"),
     "attribution": ("Where it looks", "attributions.png", "Images beside the maps of what moved their prediction"),
     "sensitivity": ("Sensitivity", "sensitivity.png", "Share of lenses found, against what there is to find"),

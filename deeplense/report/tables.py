@@ -279,4 +279,7 @@ def tell(value: object) -> str:
         return f"{value:.5g}"
     if isinstance(value, list) and not any(isinstance(item, dict | list) for item in value):
         return f'<span class="list">{", ".join(map(tell, value))}</span>'
-    return "" if isinstance(value, dict | list) else escape(str(value))
+    if isinstance(value, dict | list):
+        return ""
+    text = escape(str(value))
+    return f'<span class="list">{text}</span>' if " " in text and len(text) > 40 else text
