@@ -34,6 +34,11 @@ def history(entries):
     ]
 
 
+def artifacts(entries):
+    found = [record.request.log_artifact.artifact for record in entries if record.request.HasField("log_artifact")]
+    return found + [record.artifact for record in entries if record.HasField("artifact")]
+
+
 def test_one_run_under_its_own_id(offline, trained):
     (run,) = (record.run for record in offline[0] if record.HasField("run"))
     assert run.run_id == (trained / "wandb_id").read_text()
@@ -85,25 +90,23 @@ def test_figures_and_weights_are_there(offline):
         "symmetry",
     )
     assert {f"figures/{name}/path" for name in names} <= logged
-    artifacts = [
-        record.request.log_artifact.artifact for record in offline[0] if record.request.HasField("log_artifact")
-    ]
-    artifacts += [record.artifact for record in offline[0] if record.HasField("artifact")]
-    (best,) = (artifact for artifact in artifacts if artifact.type == "model")
+    (best,) = (artifact for artifact in artifacts(offline[0]) if artifact.type == "model")
     assert {entry.path for entry in best.manifest.contents} == {"model.safetensors", "model.json"}
 
 
 def test_predictions_are_there_with_their_images(offline, trained):
-    """All 48 of this small test part."""
-    (file,) = Path(offline[1]).glob("media/table/test/predictions*.table.json")
-    table = json.loads(file.read_text())
-    assert table["columns"] == ["image", "path", "label", "predicted", "p_no_sub", "p_sub"]
+    """All 48 of this small test part. W&B keeps the images of a table in an artifact."""
+    (table,) = (artifact for artifact in artifacts(offline[0]) if "predictions" in artifact.name)
+    files = {entry.path: Path(entry.local_path) for entry in table.manifest.contents}
+    content = json.loads(files["test/predictions.table.json"].read_text())
+    assert content["columns"] == ["image", "path", "label", "predicted", "p_no_sub", "p_sub"]
     written = {row["path"]: row for row in csv.DictReader((trained / "evaluation" / "test" / "predictions.csv").open())}
-    assert {row[1] for row in table["data"]} == set(written)
-    for image, path, label, predicted, *chances in table["data"]:
+    assert {row[1] for row in content["data"]} == set(written)
+    for image, path, label, predicted, *chances in content["data"]:
         assert (label, predicted) == (written[path]["label"], written[path]["predicted"])
         assert chances == pytest.approx([float(written[path]["p_no_sub"]), float(written[path]["p_sub"])], abs=1e-8)
-        assert Image.open(Path(offline[1]) / image["path"]).size == (32, 32)
+        with Image.open(files[image["path"]]) as picture:
+            assert picture.size == (32, 32)
 
 
 def test_nested_scores_are_there_by_their_path(offline, trained):
