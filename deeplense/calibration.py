@@ -113,7 +113,7 @@ def choose_threshold(positive: np.ndarray, logits: np.ndarray, fpr: float | None
     if fpr is None:
         place = int(np.argmax(true - false))
         if true[place] <= false[place]:
-            return 0.5, "0.5, since no threshold on validation images is better than chance"
+            return 0.5, "no threshold on validation images is better than chance"
         how = "Youden's J on validation images"
     else:
         allowed = false <= fpr

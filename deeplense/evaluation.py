@@ -64,7 +64,7 @@ class ModelCard:
         """How `decides_at` came about."""
         if self.threshold_from is not None:
             return self.threshold_from
-        return LIKELIEST if len(self.classes) > 2 else "0.5, since nothing was chosen on validation images"
+        return LIKELIEST if len(self.classes) > 2 else "nothing was chosen on validation images"
 
     @property
     def why_uncalibrated(self) -> str | None:

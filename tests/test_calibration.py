@@ -122,7 +122,7 @@ def test_no_threshold_has_a_larger_j(drawn):
         assert called[positive].mean() - called[~positive].mean() == pytest.approx(best)
         assert how == "Youden's J on validation images"
     else:
-        assert (threshold, how) == (0.5, "0.5, since no threshold on validation images is better than chance")
+        assert (threshold, how) == (0.5, "no threshold on validation images is better than chance")
 
 
 @settings(max_examples=100, deadline=None)
