@@ -10,14 +10,13 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 from sklearn import metrics as sk
 
 from deeplense.calibration import ReliabilityBin
 from deeplense.plots import COLORS, STYLE
 from deeplense.symmetry import VIEWS, Symmetry
 
-SMALLEST_CHANCE = 1e-4
+SMALLEST_CHANCE = 1e-6
 """Where the axis of probabilities ends; what is closer to 0 or 1 is drawn there."""
 
 
@@ -97,12 +96,11 @@ def _plot_spread(axes: Axes, symmetry: Symmetry, labels: np.ndarray, classes: Se
             plain[changed], spread[changed], s=24, facecolors="none", edgecolors="0.2", linewidths=0.6, alpha=0.6,
             label="views disagree",
         )  # fmt: skip
-    axes.set(xscale="logit", yscale="log", ylim=(0.7 * SMALLEST_CHANCE, 1.5))
-    axes.set_xlim(0.7 * SMALLEST_CHANCE, 1 - 0.7 * SMALLEST_CHANCE)
-    ticks = [1e-4, 1e-2, 0.5, 0.99, 0.9999]
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set(xscale="logit", yscale="log", ylim=(0.5 * SMALLEST_CHANCE, 1.5))
+    axes.set_xlim(0.5 * SMALLEST_CHANCE, 1 - 0.5 * SMALLEST_CHANCE)
+    ticks = [SMALLEST_CHANCE, 1e-3, 0.5, 1 - 1e-3, 1 - SMALLEST_CHANCE]
+    axes.set_xticks(ticks, ["10⁻⁶", "0.001", "0.5", "0.999", "1 − 10⁻⁶"])
     axes.minorticks_off()
-    axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
     axes.set(xlabel=f"probability of {classes[-1]}, {VIEWS[0]}", ylabel="standard deviation over views")
     axes.legend(loc="lower center", fontsize=8, handletextpad=0.2)
 
