@@ -76,6 +76,8 @@ def main(config: TrainConfig) -> None:
                 trainer.fit(log, tracker, stop)
                 finish(accelerator, trainer, images, split, folder, tracker)
         finally:
+            if tracker is not None:
+                tracker.leave()
             accelerator.end_training()
 
 

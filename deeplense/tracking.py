@@ -10,6 +10,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sklearn.metrics import roc_curve
 
 from deeplense.cli import flat
 from deeplense.config import TrainConfig
+from deeplense.errors import TrainingError
 from deeplense.files import write_text
 
 
@@ -50,6 +52,8 @@ class Tracker:
         self.run: Any = None
         self.lines = 0
         """Lines of metrics.jsonl so far."""
+        self.lost: str | None = None
+        """Why W&B has ended before the run."""
         if not accelerator.log_with:
             return
         import wandb
@@ -91,7 +95,8 @@ class Tracker:
             return
         if self.lines >= self.known:
             values = {name: value for name, value in line.items() if name != "step"}
-            self._log({**values, "global_step": line["step"]}, commit=True)
+            with self._or_without():
+                self._log({**values, "global_step": line["step"]}, commit=True)
         self.lines += 1
 
     def log(self, values: dict[str, Any], step: int) -> None:
@@ -101,6 +106,25 @@ class Tracker:
 
     def _log(self, values: dict[str, Any], commit: bool) -> None:
         self.accelerator.log(values, self.lines, {"wandb": {"commit": commit}})
+
+    @contextmanager
+    def _or_without(self) -> Iterator[None]:
+        """Do something with W&B; if that has gone, the run goes on without it, to its next checkpoint at least.
+
+        W&B works in a process of its own, which ends at the first SIGTERM, and SLURM sends that to all processes of a
+        job that it wants back.
+        """
+        import wandb
+
+        try:
+            yield
+        except (OSError, wandb.errors.Error) as error:
+            self.lost = f"{type(error).__name__}: {error}"
+            self.run = None
+            self.accelerator.trackers.clear()
+            with suppress(OSError, wandb.errors.Error):
+                wandb.teardown()  # or W&B would try, with a traceback, when the process ends
+            print(f"warning: W&B has ended ({self.lost}): what it lacks follows with --resume", file=sys.stderr)
 
     def log_figures(self, files: Sequence[Path], step: int) -> None:
         if self.run is not None:
@@ -165,9 +189,21 @@ class Tracker:
             self.run.log_artifact(artifact)
 
     def finish(self) -> None:
-        """Hand over the last entry, and wait until W&B has all."""
+        """Hand over the last entry, and wait until W&B has all.
+
+        Raises:
+            TrainingError: W&B has ended before, so the run is not complete.
+        """
+        if self.lost:
+            raise TrainingError(f"W&B has ended before the run ({self.lost}): go on with --resume, which is quick")
         if self.run is not None:
             self.run.finish()
+
+    def leave(self) -> None:
+        """Hand over what there is, at the end of the process, however the run has ended."""
+        if self.run is not None:
+            with self._or_without():
+                self.run.finish()
 
     def where(self) -> str:
         """For the user: where to look."""

@@ -7,12 +7,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import wandb
 from accelerate import Accelerator
 from PIL import Image
 
 from deeplense.config import RunConfig, TrackingConfig, TrainConfig
+from deeplense.errors import TrainingError
 from deeplense.finish import SHOWN, telling_images
 from deeplense.tracking import MetricsLog, Tracker, wandb_mode
 from deeplense.wandb_files import entries_of, records
@@ -217,3 +219,22 @@ def test_the_report_is_given_as_it_is(tmp_path):
     tracker.finish()
     (given,) = tmp_path.glob("wandb/*run-*/files/media/html/test/*.html")
     assert given.read_bytes() == report.read_bytes()
+
+
+def test_a_run_outlives_w_and_b(tmp_path, capsys):
+    """SLURM's SIGTERM ends W&B's process too, while the run still has its checkpoint to write."""
+    tracker = session(tmp_path, 0, 3)
+    (process,) = (child for child in psutil.Process().children() if child.name() == "wandb-core")
+    process.terminate()
+    process.wait(20)
+    log = MetricsLog(tmp_path / "metrics.jsonl", (tmp_path / "metrics.jsonl").stat().st_size)
+    for number in (3, 4):
+        line = {"step": 10 * number, "train_loss": number / 7}
+        log.write(line)
+        tracker.log_line(line)
+    tracker.leave()
+    assert capsys.readouterr().err.count("warning: W&B has ended") == 1
+    with pytest.raises(TrainingError, match="go on with --resume"):
+        tracker.finish()
+    session(tmp_path, 5, 1).finish()
+    assert entries(tmp_path) == [(n, 10 * n, n / 7) for n in range(6)]
