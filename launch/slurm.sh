@@ -76,10 +76,10 @@ finish() {
     local state
     if ((code == 75 || code == 138 && ${SLURM_RESTART_COUNT:-0} < 2)); then
         # Who was cancelled is to stay so, and who was preempted is in the queue again already: both are not running.
-        state=$(squeue --noheader --jobs="$job" --format=%T)
+        state=$(squeue --noheader --jobs="$job" --format=%T) || true
         if [[ $state == RUNNING || $state == SIGNALING ]]; then
             say "stopped on request: goes back to the queue"
-            scontrol requeue "$job"
+            scontrol requeue "$job" || say "which this site does not allow: submit it again with the same --name"
         fi
     fi
     say "ended with exit code $code"

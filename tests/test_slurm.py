@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, SMALL
+from test_tracking import entries
 
 PROGRAMS = {
     name: shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in ("munged", "slurmctld", "slurmd")
@@ -55,6 +56,9 @@ NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first_node}-{secon
 PartitionName=main Nodes=ALL Default=YES
 """
 # cred_expire is also how long a job waits in the queue that has come back to it.
+
+TIME_LIMIT = ("scancel", "--batch", "--signal=USR1")
+"""What SLURM does before the limit where a script has `--signal=B:USR1@120`."""
 
 
 class Cluster:
@@ -164,14 +168,18 @@ class Cluster:
             time.sleep(0.2)
         return facts
 
-    def wait_for_lines(self, run, job, count=2, seconds=300):
-        """Wait until a run is well under way: until its log has `count` lines."""
-        file = self.project / "runs" / run / "metrics.jsonl"
+    def act_in_the_middle(self, actions, seconds=300):
+        """Ask SLURM for something about each job as soon as its run is well under way: {(run, job): command}."""
         deadline = time.monotonic() + seconds
-        while not file.exists() or len(file.read_bytes().splitlines()) < count:
-            state = self.facts(job)["JobState"]
-            assert state in ("PENDING", "CONFIGURING", "RUNNING"), f"{state}\n{self.log(job)}"
-            assert time.monotonic() < deadline, self.log(job)
+        while actions:
+            for run, job in list(actions):
+                file = self.run(run) / "metrics.jsonl"
+                if file.exists() and len(file.read_bytes().splitlines()) >= 2:
+                    self.ask(*actions.pop((run, job)), job)
+                else:
+                    state = self.facts(job)["JobState"]
+                    assert state in ("PENDING", "CONFIGURING", "RUNNING"), f"{state}\n{self.log(job)}"
+            assert time.monotonic() < deadline
             time.sleep(0.05)
 
     def log(self, job):
@@ -220,9 +228,10 @@ def test_two_nodes_preempted_end_as_one_node_undisturbed(cluster, lenses):
     whole = cluster.run(f"slurm-{single}")
     assert [session["world_size"] for session in sessions_of(whole)] == [2]
 
-    multi = cluster.submit("--gpus-per-node=1", "launch/slurm_multi_node.sh", *flags, "--name", "multi")
-    cluster.wait_for_lines("multi", multi)
-    cluster.ask("scontrol", "requeue", multi)
+    multi = cluster.submit(
+        "--gpus-per-node=1", "launch/slurm_multi_node.sh", *flags, "--name", "multi", "--wandb", "offline"
+    )
+    cluster.act_in_the_middle({("multi", multi): ("scontrol", "requeue")})
     facts = cluster.wait(multi)
     assert (facts["JobState"], facts["Restarts"], facts["NodeList"]) == ("COMPLETED", "1", "n[1-2]"), cluster.log(multi)
     cut = cluster.run("multi")
@@ -230,6 +239,9 @@ def test_two_nodes_preempted_end_as_one_node_undisturbed(cluster, lenses):
     assert [(session["world_size"], session["slurm_job"]) for session in sessions_of(cut)] == [(2, multi)] * 2
     for name in ("best/model.safetensors", "split.csv", "evaluation/test/predictions.csv"):
         assert (cut / name).read_bytes() == (whole / name).read_bytes()
+    # W&B's process ends at SLURM's first signal; its entries are all there nevertheless, and the scores as the last.
+    lines = len((cut / "metrics.jsonl").read_text().splitlines())
+    assert [number for number, *_ in entries(cut)] == list(range(lines + 1))
     assert cluster.log(multi).count("on n[1-2], processes on each: 1") == 2  # one log for both starts
 
 
@@ -246,10 +258,7 @@ def test_an_array_trains_a_seed_each(cluster, lenses):
     job = cluster.submit(
         "--array=0-2", "--gpus-per-node=0", "launch/slurm_array.sh", "report", *SMALL, "--data", lenses, "--name", "a"
     )
-    cluster.wait_for_lines("a-seed-1", f"{job}_1")
-    cluster.ask("scancel", "--batch", "--signal=USR1", f"{job}_1")  # as `--signal=B:USR1@120` does before the limit
-    cluster.wait_for_lines("a-seed-2", f"{job}_2")
-    cluster.ask("scancel", f"{job}_2")
+    cluster.act_in_the_middle({("a-seed-1", f"{job}_1"): TIME_LIMIT, ("a-seed-2", f"{job}_2"): ("scancel",)})
     ends = [cluster.wait(f"{job}_{seed}") for seed in range(3)]
     assert [(end["JobState"], end["Restarts"]) for end in ends] == [
         ("COMPLETED", "0"),
@@ -295,8 +304,7 @@ def test_an_agent_s_run_goes_on_without_the_agent(cluster, lenses, tmp_path):
         PATH=f"{tmp_path}:{cluster.environment['PATH']}",
     )  # fmt: skip
     job = f"{job}_7"
-    cluster.wait_for_lines(f"slurm-{job}", job)
-    cluster.ask("scancel", "--batch", "--signal=USR1", job)
+    cluster.act_in_the_middle({(f"slurm-{job}", job): TIME_LIMIT})
     facts = cluster.wait(job)
     assert (facts["JobState"], facts["Restarts"]) == ("COMPLETED", "1"), cluster.log(job)
     run = cluster.run(f"slurm-{job}")
