@@ -227,8 +227,8 @@ def _morphology_2019() -> LensSet:
       spread of the radii and the size of the residuals are those of 25 points, too. It is what the generator makes of
       1 %: each point is given sqrt(0.01) / 25 of the halo's radius, 0.0048", and PyAutoLens' `PointMass` of 2019
       deflected by radius / distance, not radius^2 / distance. So the classes differ in the size of the ring most of
-      all: the median signal-to-noise ratio of the substructure is 146 for known lenses, and 40 when the parameters of
-      a smooth lens are fitted, its Einstein radius among them (19 and 3.5 for 1 %, which a network does not learn).
+      all: the median signal-to-noise ratio of the substructure is 141 for known lenses, and 38 when the parameters of
+      a smooth lens are fitted, its Einstein radius among them (17 and 3.3 for 1 %).
     - Shear and ellipses point along the x axis within 2 pi degrees: angles up to 2 pi were read as degrees.
     - The half-light radii are 0.41" and 0.45" where the table has 0.5", and the source's brightness, for 1.2 of the
       lens, goes from 0.51 to 1.05 where the table has 0.7 to 0.9. Why is not known.
