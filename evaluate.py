@@ -19,14 +19,19 @@ def main(config: EvaluateConfig) -> None:
     """The story of scoring a run."""
     import torch  # here and not above: --help should not wait for it
 
+    from deeplense.attribution import add_attributions
     from deeplense.cli import load_config
     from deeplense.evaluation import load_best, predict, say, store_for, write_evaluation
     from deeplense.model import probabilities
     from deeplense.scored import name_of, other_images, own_images
+    from deeplense.sensitivity import measure
 
     run = config.run
     model, card = load_best(run)
     trained = load_config(run / "config.json")
+    if config.sensitivity:
+        measure(config, model, card, trained.data.data)
+        return
     if config.data is None:
         images, indices = own_images(run, card, trained, config)
         name: str = config.split
@@ -40,7 +45,9 @@ def main(config: EvaluateConfig) -> None:
     logits = predict(model.to(device), store, indices, config.batch_size)
     folder = run / "evaluation" / (config.name or name)
     title = f"{run.name} on {name}"
-    scores = write_evaluation(folder, images, store, indices, probabilities(logits).cpu().numpy(), card, title, about)
+    chances = probabilities(logits).cpu().numpy()
+    scores = write_evaluation(folder, images, store, indices, chances, card, title, about)
+    add_attributions(folder, model, card, images, store, indices, chances, title, config.attribution_images)
     print(say(scores) if scores else f"predicted {len(indices)} images without labels")
     print(f"all of it is in {folder}")
 
