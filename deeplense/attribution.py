@@ -1,9 +1,13 @@
 """Where does a run look? Attribution maps of the images most worth a look, and how true the maps are.
 
 A map is an integrated gradient (Sundararajan, Taly & Yan 2017, arXiv:1703.01365, by Captum) of the log-odds of
-substructure, along the straight line from a baseline to the image.
+substructure along the straight line from the blurred image to the image: its sum is what the fine structure adds to the
+log-odds, and each pixel has its part.
 
-PLACEHOLDER
+The blurred baseline was chosen by trial, on 200 lenses of `model_i` in each of which a network found the one subhalo,
+near the ring. There, the map's positive part was 1.46 times as high as at the same radius elsewhere (8 standard errors);
+from a dark baseline it was 0.89 times, and the plain gradient, 1.02 times. It is no finder of subhalos for all that:
+where there are 25 of them the factor is 1.04, and the peaks are near one no more often than chance has them.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from deeplense.localisation import HEAVY, peak_positions
 from deeplense.plots import IMAGE_MAP, STYLE
@@ -19,6 +20,8 @@ from deeplense.truth import Truth
 MAP = "RdBu_r"
 MARK = "#39d353"
 """Colour of what is known, on images and on maps."""
+CLOSER = 1.9
+"""Einstein radii from the centre to the edge of what is shown."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,9 +98,11 @@ def _show_map(axes: Axes, shown: Shown) -> None:
 
 
 def _mark(axes: Axes, shown: Shown, color: str) -> None:
-    """The ring, and the subhalos with the area of their mass."""
+    """The ring, and the subhalos with the area of their mass; and a closer look, for beyond them there is only sky."""
     if shown.truth is None:
         return
+    reach = [min(CLOSER * shown.truth.einstein_radius[0], half) for half in shown.truth.half_width]
+    axes.set(xlim=(-reach[0], reach[0]), ylim=(-reach[1], reach[1]))
     angle = np.linspace(0, 2 * np.pi, 200)
     radius = shown.truth.einstein_radius[0]
     axes.plot(radius * np.cos(angle), radius * np.sin(angle), color=color, lw=0.5, ls=(0, (3, 3)), alpha=0.8)

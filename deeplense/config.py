@@ -294,7 +294,7 @@ class EvaluateConfig(_Settings):
     """An image that cannot be read, or has pixels that are no numbers: stop, or leave it out."""
     batch_size: int = 512
     """Images at a time."""
-    attribution_images: int = 300
+    attribution_images: int = 200
     """Images of substructure whose attribution maps are counted, where the truth is known; 0: no maps at all."""
     sensitivity: tyro.conf.FlagCreatePairsOff[bool] = False
     """In place of all else: how often one subhalo is seen, against its mass, place and exposure.
