@@ -5,7 +5,7 @@ substructure along the straight line from the blurred image to the image: its su
 log-odds, and each pixel has its part.
 
 The blurred baseline was chosen by trial, on 200 lenses of `model_i` in each of which a network found the one subhalo,
-near the ring. There, the map's positive part was 1.46 times as high as at the same radius elsewhere (8 standard errors);
+near the ring. There, the map's positive part was 1.46 times as high as elsewhere at that radius (8 standard errors);
 from a dark baseline it was 0.89 times, and the plain gradient, 1.02 times. It is no finder of subhalos for all that:
 where there are 25 of them the factor is 1.04, and the peaks are near one no more often than chance has them.
 """
