@@ -76,7 +76,7 @@ class Subhalos:
     """Class `cdm`: point masses around the centre."""
 
     number: Fixed | Poisson
-    mass: PowerLaw | Equal
+    mass: PowerLaw | LogUniform | Fixed | Equal
     position: Polar
 
 
