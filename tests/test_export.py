@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -161,11 +160,10 @@ def test_images_of_another_size(copy):
 
 def test_probabilities_are_calibrated_with_the_cards_temperature(copy):
     network, card = load_best(copy)
-    assert card.temperature is None
-    warm = SimpleNamespace(**vars(card), temperature=2.5)
+    cold, warm = (dataclasses.replace(card, temperature=temperature) for temperature in (None, 2.5))
     pixels = torch.from_numpy(np.array(some_images(copy, None).pixels[:9]))
     with torch.inference_mode():
-        plain, calibrated = FromPixels(network, card)(pixels).double(), FromPixels(network, warm)(pixels).double()
+        plain, calibrated = FromPixels(network, cold)(pixels).double(), FromPixels(network, warm)(pixels).double()
     odds, cooler = (torch.log(p[:, 1] / p[:, 0]) for p in (plain, calibrated))
     torch.testing.assert_close(odds / 2.5, cooler, rtol=1e-4, atol=1e-4)
 
@@ -187,7 +185,7 @@ def test_the_card_says_what_it_is_and_its_code_runs(copy, monkeypatch, capsys):
         f"expected calibration error {scores['ece']:.4f}, Brier score {scores['brier']:.4f}",
         f"by {exported.difference:.1e} at most (1e-04 is allowed)",
         "| input | `pixels` | uint8 | (N, 1, 40, 40)",
-        "no temperature was fitted",
+        f"divided by a temperature of {json.loads((copy / 'best' / 'model.json').read_text())['temperature']:.4g}",
         json.loads((copy / "record.json").read_text())["data_sha256"],
         "MIT licence",
     ):
