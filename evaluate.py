@@ -30,16 +30,21 @@ def score_run(config: EvaluateConfig) -> None:
     """The story of scoring a run."""
     import torch  # here and not above: --help should not wait for it
 
+    from deeplense.attribution import explain_with
     from deeplense.cli import load_config
     from deeplense.evaluation import load_best, say, store_for, write_evaluation
     from deeplense.prediction import predict_views
     from deeplense.recalibration import card_for
     from deeplense.scored import name_of, other_images, own_images
+    from deeplense.sensitivity import measure
     from deeplense.symmetry import viewed_of
 
     run = config.run
     model, card = load_best(run)
     trained = load_config(run / "config.json")
+    if config.sensitivity:
+        measure(config, model, card, trained.data.data)
+        return
     if config.data is None:
         images, indices = own_images(run, card, trained, config.split)
         about: dict[str, object] = {"split": config.split, "data": trained.data.data, "tta": config.tta}
@@ -56,7 +61,8 @@ def score_run(config: EvaluateConfig) -> None:
     predictions = predict_views(model, store, indices, viewed, config.tta, config.batch_size)
     folder = run / "evaluation" / name
     title = f"{run.name} on {name}"
-    scores = write_evaluation(folder, images, store, indices, predictions, card, title, about)
+    explain = explain_with(model, card, images, store, indices, title, config.attribution_images)
+    scores = write_evaluation(folder, images, store, indices, predictions, card, title, about, explain)
     print(say(scores) if scores else f"predicted {len(indices)} images without labels")
     print(f"all of it is in {folder}")
 

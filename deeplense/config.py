@@ -325,6 +325,13 @@ class EvaluateConfig(_Settings):
     """An image that cannot be read, or has pixels that are no numbers: stop, or leave it out."""
     batch_size: int = 512
     """Images at a time."""
+    attribution_images: int = 200
+    """Images of substructure whose attribution maps are counted, where the truth is known; 0: no maps at all."""
+    sensitivity: tyro.conf.FlagCreatePairsOff[bool] = False
+    """In place of all else: how often one subhalo is seen, against its mass, place and exposure.
+    Simulates its own images, of the set that the run was trained on or of --data SET."""
+    sensitivity_count: int = 2_000
+    """With --sensitivity: images in each half decade of mass."""
 
     def __post_init__(self) -> None:
         _require(len(self.runs) > 0, "which run? give its folder: evaluate.py runs/NAME")
@@ -337,6 +344,14 @@ class EvaluateConfig(_Settings):
         )
         _require_rate(self.fpr)
         _require(self.batch_size >= 1, f"--batch-size {self.batch_size}: give 1 or more")
+        _require(
+            self.attribution_images >= 0,
+            f"--attribution-images {self.attribution_images}: give 0 (none) or more",
+        )
+        _require(
+            self.sensitivity_count >= 50,
+            f"--sensitivity-count {self.sensitivity_count}: give 50 or more, a rate of fewer says nothing",
+        )
         _require(self.data is None or bool(self.data), "--data is empty: give a folder or a packed set")
         _require(
             self.name is None or (self.name not in ("", ".", "..") and Path(self.name).name == self.name),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,7 @@ def write_evaluation(
     card: ModelCard,
     title: str,
     about: dict[str, Any] | None = None,
+    explain: Callable[[Path, np.ndarray], dict[str, Any] | None] | None = None,
 ) -> dict[str, Any]:
     """Write `predictions.csv`, for labelled images `metrics.json` and the figures, and `report.html` of it all.
 
@@ -96,6 +97,8 @@ def write_evaluation(
         card: whose temperature and threshold were fitted for predictions of this kind.
         title: of the figures.
         about: what else `metrics.json` is to say.
+        explain: given the folder and the probabilities (n, K), adds figures of what the network looks at, and returns
+            what `metrics.json` is to say of it. For labelled images.
 
     Returns:
         The scores; empty without labels.
@@ -124,6 +127,8 @@ def write_evaluation(
         symmetry = _symmetry(predictions, card)
         scores["symmetry"] = symmetry.summary(labels[symmetry.rows])
         plots_trust.plot_symmetry(aside / "symmetry.png", symmetry, labels[symmetry.rows], scores, title)
+        if explain is not None and (attribution := explain(aside, chances)) is not None:
+            scores["attribution"] = attribution
         write_json(aside / "metrics.json", {**scores, **(about or {})})
         if scores["roc_auc"] is not None:
             plots.plot_roc(aside / "roc.png", labels, chances, scores, title)

@@ -132,6 +132,14 @@ def probabilities(logits: torch.Tensor, temperature: float = 1.0) -> torch.Tenso
     return logits.softmax(1)
 
 
+def log_odds(logits: torch.Tensor) -> torch.Tensor:
+    """Logarithm of the odds of any label but 0, which is the smooth class where there is one: (B,) from logits (B, 1)
+    or (B, K). Unlike a probability it tells apart images that are nearly certain."""
+    if logits.shape[1] == 1:
+        return logits[:, 0]
+    return logits[:, 1:].logsumexp(1) - logits[:, 0]
+
+
 def _hub_folder() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints"
 

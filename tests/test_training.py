@@ -299,7 +299,7 @@ def test_two_processes_train_as_one(lenses, tmp_path):
         [line["train_loss"] for line in log_of(tmp_path / name) if "train_loss" in line] for name in ("one", "two")
     ]
     # A small rate: else rounding, which turns some ReLUs over, soon grows to whole per cents.
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert losses[0] == pytest.approx(losses[1], rel=5e-3)
     refused = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29512", "train.py",
          *map(str, flags), "--name", "odd", "--batch-size", "15"],

@@ -31,7 +31,7 @@ class Processes:
     """The global batch."""
     image_size: int = 64
     """Pixels a side."""
-    steps: int = 12
+    steps: int = 4
     """Timed steps in a round."""
     rounds: int = 5
     """Timed turns of each."""

@@ -78,7 +78,8 @@ def resample(pixels: torch.Tensor, maps: torch.Tensor, size: int) -> torch.Tenso
     """
     scale = 1 / 255 if pixels.dtype == torch.uint8 else 1.0
     finer = max(1, round(max(pixels.shape[2:]) / size))
-    grid = F.affine_grid(maps, [len(pixels), 1, size * finer, size * finer], align_corners=False)
+    batch = pixels.shape[0]  # not len(): torch.export would take it for a constant
+    grid = F.affine_grid(maps, [batch, 1, size * finer, size * finer], align_corners=False)
     fine = F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     images = F.avg_pool2d(fine, finer) if finer > 1 else fine  # (B, C, size, size)
     return images * (scale / STD) - MEAN / STD

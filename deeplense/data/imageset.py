@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -28,6 +29,8 @@ class ImageSet:
     """SHA-256 of each image's pixels (`decode.content_hash`)."""
     parts: list[str] | None = None
     """`train`, `val` or `test` for each image, where the folders said so."""
+    folder: Path | None = None
+    """The packed set that the pixels are mapped from; a simulated one has its truth beside them."""
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -60,6 +60,7 @@ def read_packed(folder: Path, bad_images: str = "error") -> ImageSet:
         paths=[row.get("path") or f"images.npy/{index}" for index, row in enumerate(rows)],
         hashes=hashes,
         parts=[row["part"] for row in rows] if rows and rows[0].get("part") else None,
+        folder=folder,
     )
     if not bad:
         return images

@@ -29,9 +29,9 @@ class Simulator:
         classes: Classes,
         seed: int,
         device: torch.device | str,
-        purpose: Literal["stored", "stream"] = "stored",
+        purpose: Literal["stored", "stream", "sensitivity"] = "stored",
     ) -> None:
-        """`purpose` is part of the random key: no image of a stream is one of a stored set."""
+        """`purpose` is part of the random key: no image of one purpose is one of another, whatever the seeds."""
         self.lens_set = lens_set
         self.classes = classes
         self.device = torch.device(device)

@@ -1,0 +1,1 @@
+"""Weights for use elsewhere: a file from raw pixels to probabilities, checked, with a card beside it."""

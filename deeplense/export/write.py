@@ -1,0 +1,190 @@
+"""From a run to a file that needs nothing of this program, and back again to see that it says the same."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from deeplense.cli import load_config
+from deeplense.data.augment import affine, resample, to_unit
+from deeplense.data.imageset import ImageSet
+from deeplense.data.simulated import load_data
+from deeplense.errors import InputError, TrainingError
+from deeplense.evaluation import ModelCard, load_best, store_for
+from deeplense.prediction import predict
+
+Format = Literal["onnx", "torch"]
+
+FILES: dict[Format, str] = {"onnx": "model.onnx", "torch": "model.pt2"}
+CHECKED_IMAGES = 256
+TOLERANCE = 1e-4
+"""Largest difference of a probability from the program's own."""
+_BATCH = 100
+"""Does not divide `CHECKED_IMAGES`: so batches of two sizes are tried."""
+
+Program = Callable[[np.ndarray], np.ndarray]
+"""From raw pixels (B, C, H, W) to probabilities (B, K)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    file: Path
+    format: Format
+    model: ModelCard
+    shape: tuple[int, int, int]
+    """Channels, height and width of an image that it takes."""
+    dtype: str
+    """Of its pixels: `uint8`, `uint16` or `float32`."""
+    difference: float
+    """Largest, of any probability, from the program's own."""
+    checked: int
+    """Images that it was found on."""
+
+
+class FromPixels(torch.nn.Module):
+    """A network with all that comes before and after it, by the functions that training calls."""
+
+    def __init__(self, network: torch.nn.Module, card: ModelCard) -> None:
+        super().__init__()
+        self.network = network
+        self.card = card
+        self.temperature = card.temperature or 1.0
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Probabilities (B, K) float32 of raw pixels (B, C, H, W)."""
+        unit = to_unit(pixels, self.card.channels, self.card.normalize)
+        maps = affine(None, pixels.shape[0], 0.0, False, pixels.device)
+        logits = self.network(resample(unit, maps, self.card.image_size)) / self.temperature
+        if logits.shape[1] == 1:
+            return torch.cat([(-logits).sigmoid(), logits.sigmoid()], 1)
+        return logits.softmax(1)
+
+
+def export(run: Path, form: Format, out: Path | None = None, size: tuple[int, int] | None = None) -> Exported:
+    """Write the best weights of `run`, and check what was written on images of the run.
+
+    Args:
+        form: of the file.
+        out: the file; None: RUN/export/model.onnx or model.pt2. One that is there is replaced when all is well.
+        size: height and width of the images that it is to take; None: those of the run's images.
+
+    Raises:
+        InputError: the run has no weights, its images are not there, or the file cannot be written.
+        TrainingError: the file does not give the program's probabilities. It is not kept.
+    """
+    network, card = load_best(run)
+    images = some_images(run, size)
+    pixels = images.pixels.astype(np.float32) if images.pixels.dtype.kind == "f" else images.pixels
+    module = FromPixels(network, card).eval()
+    file = out or run / "export" / FILES[form]
+    if file.suffix != Path(FILES[form]).suffix:
+        raise InputError(f"--out {file}: give a name that ends in {Path(FILES[form]).suffix}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=file.parent) as folder:
+            aside = Path(folder) / file.name
+            with _quiet():
+                # Two images: of a batch of one, its size would be taken for a constant.
+                _WRITE[form](module, torch.from_numpy(pixels[:2]), aside)
+                program = _READ[form](aside)
+            given = np.concatenate([program(pixels[at : at + _BATCH]) for at in range(0, len(pixels), _BATCH)])
+            difference = float(np.abs(given - own_probabilities(network, card, images)).max())
+            if not difference < TOLERANCE:
+                raise TrainingError(
+                    f"{file} was not written: its probabilities differ from the program's own by {difference:.1e}, "
+                    f"where {TOLERANCE:.0e} is allowed; try the other --format, or another version of torch"
+                )
+            aside.replace(file)
+    except OSError as error:
+        raise InputError(f"--out: {file} cannot be written ({error.strerror}): give another") from None
+    channels, height, width = pixels.shape[1:]
+    return Exported(file, form, card, (channels, height, width), pixels.dtype.name, difference, len(pixels))
+
+
+def some_images(run: Path, size: tuple[int, int] | None) -> ImageSet:
+    """Images of a run, in equal steps through its set, in memory; resampled to another height and width if asked."""
+    trained = load_config(run / "config.json")
+    images = load_data(trained.data, trained.simulation, trained.split)
+    some = images.take(np.unique(np.linspace(0, len(images) - 1, CHECKED_IMAGES).astype(int)).tolist())
+    pixels = np.array(some.pixels)
+    if size is not None and size != pixels.shape[2:]:
+        resized = F.interpolate(torch.from_numpy(pixels.astype(np.float32)), size=size, mode="bilinear", antialias=True)
+        pixels = resized.numpy() if pixels.dtype.kind == "f" else resized.round().numpy().astype(pixels.dtype)
+    return dataclasses.replace(some, pixels=pixels)
+
+
+def own_probabilities(network: torch.nn.Module, card: ModelCard, images: ImageSet) -> np.ndarray:
+    """What the program itself says of the images, (n, K)."""
+    device = torch.device("cpu")
+    logits = predict(network, store_for(images, card, device), np.arange(len(images)))
+    return card.probabilities(logits)
+
+
+def _write_onnx(module: FromPixels, example: torch.Tensor, file: Path) -> None:
+    program = torch.onnx.export(
+        module,
+        (example,),
+        dynamo=True,
+        dynamic_shapes=({0: "batch"},),
+        input_names=["pixels"],
+        output_names=["probabilities"],
+        verbose=False,
+    )
+    assert program is not None
+    program.model.metadata_props["classes"] = json.dumps(module.card.classes)
+    program.save(file)
+
+
+def _read_onnx(file: Path) -> Program:
+    session = importlib.import_module("onnxruntime").InferenceSession(file, providers=["CPUExecutionProvider"])
+    return lambda pixels: session.run(None, {"pixels": pixels})[0]
+
+
+def _write_torch(module: FromPixels, example: torch.Tensor, file: Path) -> None:
+    program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    program.example_inputs = None  # they would be the one part of the file that is pickled
+    torch.export.save(program, file, extra_files={"classes.json": json.dumps(module.card.classes)})
+
+
+def _read_torch(file: Path) -> Program:
+    module = torch.export.load(file).module()
+
+    def program(pixels: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return module(torch.from_numpy(pixels)).numpy()
+
+    return program
+
+
+_WRITE: dict[Format, Callable[[FromPixels, torch.Tensor, Path], None]] = {"onnx": _write_onnx, "torch": _write_torch}
+_READ: dict[Format, Callable[[Path], Program]] = {"onnx": _read_onnx, "torch": _read_torch}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters warn of their own deprecations, and of operators of packages that are not there."""
+    loggers: list[Any] = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
