@@ -49,7 +49,8 @@ run() {
 
 # Train with the given flags on every GPU of the job, or with one process a node where there are none.
 train() {
-    local processes=${SLURM_GPUS_ON_NODE:-1} cpus
+    local processes=${SLURM_GPUS_ON_NODE:-0} cpus
+    ((processes)) || processes=1
     cpus=$((SLURM_CPUS_ON_NODE > processes ? SLURM_CPUS_ON_NODE / processes : 1))
     # The address by which SLURM reaches this node, the first one, and a port that no other job on it is likely to use.
     MASTER_ADDR=$(sinfo --noheader --Node --nodes="$SLURMD_NODENAME" --format=%o | head -n 1)

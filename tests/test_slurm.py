@@ -29,7 +29,7 @@ CONFIGURATION = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={port}
-AuthInfo=socket={folder}/munge.socket,cred_expire=3
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation={folder}/state
@@ -46,7 +46,7 @@ AccountingStorageType=accounting_storage/none
 PropagateResourceLimits=NONE
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
-SchedulerParameters=sched_min_interval=0
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=1
 SlurmdParameters=config_overrides
 MinJobAge=86400
 KillWait=60
@@ -55,7 +55,7 @@ GresTypes=gpu
 NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first_node}-{second_node}] CPUs=64 Gres=gpu:8
 PartitionName=main Nodes=ALL Default=YES
 """
-# cred_expire is also how long a job waits in the queue that has come back to it.
+# cred_expire, 5 at least, is also how long a job waits in the queue that has come back to it.
 
 TIME_LIMIT = ("scancel", "--batch", "--signal=USR1")
 """What SLURM does before the limit where a script has `--signal=B:USR1@120`."""
