@@ -21,7 +21,7 @@ from test_tracking import entries
 
 from deeplense.checkpoint import load_newest, read_checkpoint
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 SETTINGS = (
     *SMALL, "--ema-decay", "0.9", "--schedule", "cosine", "--optimizer", "adam", "--epochs", "4",
@@ -122,7 +122,6 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", folder], capture_output=True)
 
 
-@pytest.mark.slow
 def test_killed_at_any_moment(tmp_path, lenses, peaceful):
     """SIGKILL, 21 times: during the start, while a checkpoint is being written, and at random between."""
     moments = random.Random(0)
@@ -186,7 +185,6 @@ def test_damaged_checkpoints(tmp_path, lenses, stopped, peaceful):
     assert_same(run, peaceful)
 
 
-@pytest.mark.slow
 def test_one_process_of_two_is_killed(tmp_path, lenses):
     whole = start(tmp_path / "whole", lenses, processes=2)
     finished(whole)

@@ -18,7 +18,8 @@ from deeplense.config import EvaluateConfig
 from deeplense.data.imageset import ImageSet
 from deeplense.detection import Rate, threshold_at
 from deeplense.errors import InputError
-from deeplense.evaluation import load_best, predict, store_for
+from deeplense.evaluation import load_best, store_for
+from deeplense.prediction import predict
 from deeplense.sensitivity import MASS_EDGES, Row, count, half_mass
 from deeplense.simulation.cosmology import Cosmology
 from deeplense.simulation.priors import Fixed, LogUniform

@@ -217,7 +217,7 @@ def test_bad_input_is_refused_in_a_line(tmp_path: Path) -> None:
         make(tmp_path / "set", 2, seed=1)
     with pytest.raises(InputError, match=r"holds another set \(classes differ\)"):
         make(tmp_path / "set", 2, classes=("no_sub", "cdm", "axion"))
-    with pytest.raises(InputError, match=r"holds another set \(name, pixel_scale, parameters differ\)"):
+    with pytest.raises(InputError, match=r"holds another set \(name, version, pixel_scale, parameters differ\)"):
         simulate_set("morphology_2019", tmp_path / "set", 2)
     with pytest.raises(InputError, match=r"set: holds other files: give an empty folder or a new one$"):
         make(tmp_path / "set", 2, form="folders")
