@@ -1,8 +1,10 @@
 """The scripts of launch/ on a real SLURM: two nodes that share this machine, with eight GPUs each that do not exist."""
 
+import ctypes
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -126,7 +128,12 @@ class Cluster:
     def _daemon(self, name, *arguments):
         with (self.folder / "daemons.log").open("ab") as log:
             process = subprocess.Popen(
-                [PROGRAMS[name], *arguments], env=self.environment, cwd=self.folder, stdout=log, stderr=log
+                [PROGRAMS[name], *arguments],
+                env=self.environment,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                preexec_fn=end_with_the_tests,
             )
         self.daemons.append(process)
 
@@ -187,6 +194,11 @@ class Cluster:
 
     def run(self, name):
         return self.project / "runs" / name
+
+
+def end_with_the_tests():
+    """A daemon whose tests are killed gets SIGTERM from Linux (PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def free_ports(count):
