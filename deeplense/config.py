@@ -235,6 +235,8 @@ class RunConfig(_Settings):
     """Time between checkpoints within an epoch; there is one at every epoch's end as well."""
     keep_checkpoints: int = 2
     """How many of the newest checkpoints are kept."""
+    profile: int = 0
+    """Write a trace of this many training steps into the run folder, for Perfetto and TensorBoard; 0: none."""
 
     def __post_init__(self) -> None:
         _require(self.seed >= 0, f"--seed {self.seed}: give 0 or more")
@@ -250,6 +252,7 @@ class RunConfig(_Settings):
         _require(not self.resume or self.name is not None, "--resume: which run? give its --name as well")
         _require(self.checkpoint_minutes > 0, f"--checkpoint-minutes {self.checkpoint_minutes}: give more than 0")
         _require(self.keep_checkpoints >= 1, f"--keep-checkpoints {self.keep_checkpoints}: give 1 or more")
+        _require(self.profile >= 0, f"--profile {self.profile}: give a number of steps, or 0 for none")
 
 
 @dataclasses.dataclass(frozen=True)

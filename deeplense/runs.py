@@ -79,8 +79,8 @@ def make_folder(config: TrainConfig) -> None:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").touch(exist_ok=False)  # of two runs of one name that start together, one gets it
-        # What is saved starts a run afresh: --resume and --overwrite belong to the command, not to the recipe.
-        recipe = dataclasses.replace(config.run, resume=False, overwrite=False)
+        # What is saved starts a run afresh: these belong to the command, not to the recipe.
+        recipe = dataclasses.replace(config.run, resume=False, overwrite=False, profile=0)
         save_config(dataclasses.replace(config, run=recipe), folder / "config.json")
     except FileExistsError:
         raise InputError(f"{folder} was taken by another run just now: give another --name") from None

@@ -39,6 +39,7 @@ from deeplense.metrics import score
 from deeplense.model import build_model, loss_function, probabilities
 from deeplense.optimization import learning_rate, make_optimizer
 from deeplense.prediction import predict
+from deeplense.profiling import tracing
 from deeplense.stopping import StopRequest
 from deeplense.tracking import MetricsLog, Tracker
 
@@ -111,6 +112,7 @@ class Trainer:
         self.tracker: Tracker | None = None
         self.stop = StopRequest()
         self.bar = tqdm(disable=True)
+        self.trace: Any = None
 
     # ---- the story ---------------------------------------------------------------------------------------------
 
@@ -126,13 +128,17 @@ class Trainer:
         """
         self.log, self.tracker, self.stop = log, tracker, stop
         total = self.config.optimization.epochs * self.batches.steps
-        with tqdm(
-            total=total,
-            initial=self.position.step,
-            desc="training",
-            unit="step",
-            disable=None if self.accelerator.is_main_process else True,
-        ) as self.bar:
+        rank = self.accelerator.process_index
+        with (
+            tqdm(
+                total=total,
+                initial=self.position.step,
+                desc="training",
+                unit="step",
+                disable=None if self.accelerator.is_main_process else True,
+            ) as self.bar,
+            tracing(self.config.run.profile, self.folder / "profile", rank) as self.trace,
+        ):
             while not self.finished:
                 self.train_epoch()
                 self._end_epoch()
@@ -170,6 +176,8 @@ class Trainer:
             position.images += self.batches.batch_size
             seen += self.batches.batch_size
             self.bar.update()
+            if self.trace is not None:
+                self.trace.step()
             at_cadence = position.batch % self.log_every == 0 or position.batch == self.batches.steps
             if at_cadence:
                 mean_loss = self._collect()  # the one wait for the device

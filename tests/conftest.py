@@ -20,6 +20,14 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     os.environ |= {"OMP_NUM_THREADS": share, "LOKY_MAX_CPU_COUNT": share}
 
 
+LONGEST = ("test_slurm.py", "test_train.py", "test_training.py", "test_evaluate.py")
+"""Files that take minutes; they come first, or one worker would be left alone with them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)  # stable
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test sees the user's cache, account or network."""

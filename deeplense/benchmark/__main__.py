@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import tyro
 
-from deeplense.benchmark import processes, simulate, train
+from deeplense.benchmark import growth, load, processes, simulate, start, train
 from deeplense.cli import parse
 from deeplense.errors import run_command
 
-BENCHMARKS: dict[type, Callable[[Any], None]] = {
-    train.Train: train.main,
-    simulate.Simulate: simulate.main,
-    processes.Processes: processes.main,
+BENCHMARKS: dict[type, ModuleType] = {
+    train.Train: train,
+    start.Start: start,
+    growth.Growth: growth,
+    load.Load: load,
+    simulate.Simulate: simulate,
+    processes.Processes: processes,
 }
-"""What each subcommand's settings are handed to; the subcommand has the name of the dataclass."""
+"""Whose `measure` makes the result of which settings, and whose `show` prints it for a reader."""
 
 
 def main() -> None:
@@ -28,7 +32,12 @@ def main() -> None:
         sys.argv[1:],
         "Measurements of this machine: medians of several rounds, with their spread and the versions measured.",
     )
-    BENCHMARKS[type(wanted)](wanted)
+    benchmark = BENCHMARKS[type(wanted)]
+    result = benchmark.measure(wanted)
+    if wanted.json:
+        print(json.dumps(result))
+    else:
+        benchmark.show(result)
 
 
 if __name__ == "__main__":

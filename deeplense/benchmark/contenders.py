@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import joblib
 import numpy as np
@@ -22,12 +22,15 @@ from torchvision.datasets import ImageFolder
 
 from deeplense import session
 from deeplense.config import TrainConfig
-from deeplense.data.images import load_images
+from deeplense.data.imageset import ImageSet
 from deeplense.data.split import Split
 from deeplense.errors import InputError
 from deeplense.model import build_model
 from deeplense.precision import effective_precision
+from deeplense.prediction import predict
 from deeplense.training import Trainer
+
+Batched = Iterable[tuple[torch.Tensor, torch.Tensor]]
 
 LEARNING_RATE = 1e-4
 ROTATION = 30
@@ -42,24 +45,28 @@ class Contender(Protocol):
     def run(self, steps: int) -> tuple[float, float]:
         """Train for `steps` optimiser steps: seconds in all, and those of them spent on getting batches."""
 
+    def score(self, images: int) -> float:
+        """Predict that many images, each as it is, and have the results on the host: seconds."""
+
 
 class Ours:
     """The training loop of this package, on images that are decoded once and live on the device."""
 
     what = "deeplense: images on the device, augmented there in batches"
 
-    def __init__(self, config: TrainConfig, steps: int, folder: Path) -> None:
+    def __init__(self, config: TrainConfig, images: ImageSet, steps: int, folder: Path) -> None:
         """`folder` is for a run folder that nobody keeps; an epoch has `steps` steps."""
         accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=_precision(config))
-        images = load_images(config.data.data)
         wanted = steps * config.optimization.batch_size
-        everything, nobody = np.resize(np.arange(len(images)), wanted), np.empty(0, np.int64)
-        store, batches = session.make_batches(accelerator, config, images, Split(everything, nobody, nobody))
+        some = np.random.default_rng(0).choice(len(images), wanted, replace=wanted > len(images))
+        nobody = np.empty(0, np.int64)
+        store, batches = session.make_batches(accelerator, config, images, Split(some, nobody, nobody))
         model = build_model(len(images.classes), config.data.channels)
         session.prepare_network(accelerator, model, config)
         self.trainer = Trainer(config, accelerator, model, store, batches, images, nobody, folder)
         self.trainer.batches = _Timed(batches)  # type: ignore[assignment]
         self.steps = steps
+        self.images = len(images)
 
     def run(self, steps: int) -> tuple[float, float]:
         assert steps == self.steps
@@ -70,6 +77,13 @@ class Ours:
         self.trainer.position.epoch += 1
         self.trainer.position.batch = 0
         return time.perf_counter() - start, self.trainer.batches.waited()  # type: ignore[union-attr]
+
+    def score(self, images: int) -> float:
+        wanted = np.resize(np.arange(self.images), images)
+        trainer = self.trainer
+        start = time.perf_counter()
+        predict(trainer.plain, trainer.store, wanted, precision=trainer.accelerator.autocast).cpu()
+        return time.perf_counter() - start
 
 
 class _Timed:
@@ -105,9 +119,11 @@ class Plain:
         self,
         what: str,
         config: TrainConfig,
-        loader: Iterable[tuple[torch.Tensor, torch.Tensor]],
+        loader: Batched,
+        plain_loader: Batched,
         channels_last: bool,
     ) -> None:
+        """`loader` gives augmented batches, `plain_loader` those that are scored."""
         self.what = what
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -116,9 +132,10 @@ class Plain:
         self.precision = _precision(config)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.batches = itertools.chain.from_iterable(loader for _ in itertools.count())
-        self.model.train()
+        self.scored = itertools.chain.from_iterable(plain_loader for _ in itertools.count())
 
     def run(self, steps: int) -> tuple[float, float]:
+        self.model.train()
         waited = 0.0
         _wait()
         start = time.perf_counter()
@@ -138,6 +155,19 @@ class Plain:
         _wait()
         return time.perf_counter() - start, waited
 
+    @torch.no_grad()
+    def score(self, images: int) -> float:
+        self.model.eval()
+        scores: list[np.ndarray] = []
+        start = time.perf_counter()
+        while sum(map(len, scores)) < images:
+            batch, _ = next(self.scored)
+            batch = batch.to(self.device, non_blocking=True, memory_format=self.layout)
+            with self._autocast():
+                logits = self.model(batch)[:, 0]
+            scores.append(logits.float().sigmoid().cpu().numpy())
+        return time.perf_counter() - start
+
     def _autocast(self) -> AbstractContextManager[None]:
         kinds = {"fp16": torch.float16, "bf16": torch.bfloat16}
         if self.precision == "no":
@@ -147,25 +177,15 @@ class Plain:
 
 def report_loop(config: TrainConfig) -> Plain:
     """(a) The report's own way: `ImageFolder`, PIL transforms, a `DataLoader` as it comes."""
-    loader = torch.utils.data.DataLoader(
-        _image_folder(config), batch_size=config.optimization.batch_size, shuffle=True, drop_last=True
-    )
-    return Plain("the report's way: ImageFolder, PIL transforms, DataLoader, AMP", config, loader, False)
+    what = "the report's way: ImageFolder, PIL transforms, DataLoader, AMP"
+    return Plain(what, config, *_loaders(config), channels_last=False)
 
 
 def tuned_loop(config: TrainConfig) -> Plain:
     """(b) The same with as many workers as there are cores, pinned memory and channels-last."""
     workers = joblib.cpu_count()
-    loader = torch.utils.data.DataLoader(
-        _image_folder(config),
-        batch_size=config.optimization.batch_size,
-        shuffle=True,
-        drop_last=True,
-        num_workers=workers,
-        persistent_workers=True,
-        pin_memory=torch.cuda.is_available(),
-    )
-    return Plain(f"the same with {workers} workers, pinned memory, channels-last", config, loader, True)
+    loaders = _loaders(config, num_workers=workers, persistent_workers=True, pin_memory=torch.cuda.is_available())
+    return Plain(f"the same with {workers} workers, pinned memory, channels-last", config, *loaders, channels_last=True)
 
 
 def timm_loop(config: TrainConfig) -> Plain:
@@ -176,45 +196,57 @@ def timm_loop(config: TrainConfig) -> Plain:
         raise InputError(
             "timm is not installed: pip install 'deeplense[bench]', or leave it out of --against"
         ) from None
-    cuda = torch.cuda.is_available()
+    cuda, workers = torch.cuda.is_available(), joblib.cpu_count()
     size = config.data.image_size
-    loader = create_loader(
-        ImageDataset(config.data.data, input_img_mode="L"),
-        input_size=(1, size, size),
-        batch_size=config.optimization.batch_size,
-        is_training=True,
-        scale=(1.0, 1.0),
-        ratio=(1.0, 1.0),
-        hflip=0.5,
-        vflip=0.5,
-        color_jitter=0.0,
-        auto_augment=None,
-        mean=(0.5,),
-        std=(0.5,),
-        num_workers=joblib.cpu_count(),
-        pin_memory=cuda,
-        use_prefetcher=cuda,
-        device=torch.device("cuda" if cuda else "cpu"),
-    )
-    what = f"timm's loader with {joblib.cpu_count()} workers{' and prefetcher' if cuda else ''}, channels-last"
-    return Plain(f"{what} (no rotation)", config, loader, True)
+    common: dict[str, Any] = {
+        "dataset": ImageDataset(config.data.data, input_img_mode="L"),
+        "input_size": (1, size, size),
+        "batch_size": config.optimization.batch_size,
+        "mean": (0.5,),
+        "std": (0.5,),
+        "num_workers": workers,
+        "pin_memory": cuda,
+        "use_prefetcher": cuda,
+        "device": torch.device("cuda" if cuda else "cpu"),
+        "persistent_workers": True,
+    }
+    augmentation: dict[str, Any] = {
+        "scale": (1.0, 1.0),
+        "ratio": (1.0, 1.0),
+        "hflip": 0.5,
+        "vflip": 0.5,
+        "color_jitter": 0.0,
+    }
+    loader = create_loader(is_training=True, auto_augment=None, **augmentation, **common)
+    plain_loader = create_loader(is_training=False, crop_pct=1.0, **common)
+    what = f"timm's loader with {workers} workers{' and prefetcher' if cuda else ''}, channels-last (no rotation)"
+    return Plain(what, config, loader, plain_loader, channels_last=True)
 
 
 CONTENDERS = {"report": report_loop, "tuned": tuned_loop, "timm": timm_loop}
 
 
-def _image_folder(config: TrainConfig) -> ImageFolder:
+def _loaders(config: TrainConfig, **settings: Any) -> tuple[Batched, Batched]:
+    """Loaders of the images as they are trained on, and as they are scored."""
     size = config.data.image_size
-    steps = [
-        transforms.Grayscale(),
-        transforms.Resize((size, size)),
+    decoding = [transforms.Grayscale(), transforms.Resize((size, size))]
+    augmentation = [
         transforms.RandomRotation(ROTATION),
         transforms.RandomHorizontalFlip(),
         transforms.RandomVerticalFlip(),
-        transforms.ToTensor(),
-        transforms.Normalize((0.5,), (0.5,)),
     ]
-    return ImageFolder(config.data.data, transforms.Compose(steps))
+    scaling = [transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))]
+
+    def loader(steps: list[Any], training: bool) -> Batched:
+        return torch.utils.data.DataLoader(
+            ImageFolder(config.data.data, transforms.Compose(steps)),
+            batch_size=config.optimization.batch_size,
+            shuffle=training,
+            drop_last=True,
+            **settings,
+        )
+
+    return loader([*decoding, *augmentation, *scaling], True), loader([*decoding, *scaling], False)
 
 
 def _precision(config: TrainConfig) -> str:

@@ -1,4 +1,4 @@
-"""What all measurements share: rates with their spread, and on what they were measured."""
+"""What all measurements share: their rounds, rates with their spread, and on what they were measured."""
 
 from __future__ import annotations
 
@@ -6,8 +6,43 @@ import importlib.metadata
 import os
 import platform
 import statistics
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from deeplense.errors import InputError
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Settings of every benchmark."""
+
+    rounds: int = 5
+    """Timed turns of each thing that is measured."""
+    json: bool = False
+    """One JSON object on standard output in place of lines for readers."""
+
+    def __post_init__(self) -> None:
+        if self.rounds < 5:
+            raise InputError(f"--rounds {self.rounds}: give 5 or more, else there is no spread to speak of")
+
+
+def about(wanted: Benchmark, device: str, *packages: str) -> dict[str, Any]:
+    """What a result begins with: which benchmark, with which settings, on which hardware and versions."""
+    return {
+        "benchmark": type(wanted).__name__.lower(),
+        "hardware": hardware(device),
+        "versions": versions(*packages),
+        "settings": {name: value for name, value in vars(wanted).items() if name != "json"},
+    }
+
+
+def heading(result: dict[str, Any]) -> str:
+    """On what a result was measured, in a line."""
+    return f"{result['hardware']}; " + ", ".join(f"{name} {version}" for name, version in result["versions"].items())
 
 
 def rates(images: int, seconds: list[float]) -> dict[str, Any]:
@@ -25,6 +60,11 @@ def spread(values: list[float]) -> dict[str, Any]:
     }
 
 
+def shown(rate: dict[str, Any], places: int = 0) -> str:
+    """A median with its spread, for a table."""
+    return f"{rate['median']:11,.{places}f}  ({rate['lowest']:,.{places}f} to {rate['highest']:,.{places}f})"
+
+
 def versions(*packages: str) -> dict[str, str]:
     """Of Python and of `packages`."""
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
@@ -39,7 +79,33 @@ def hardware(device: str) -> str:
 
 
 def _cpu_name() -> str:
-    about = Path("/proc/cpuinfo")
-    lines = about.read_text().splitlines() if about.exists() else []
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+@contextmanager
+def image_folder(data: str | None) -> Iterator[Path]:
+    """A folder of class folders to measure on: `data`, or 2,000 simulated images, written as JPEG for that long."""
+    if data is not None:
+        if not Path(data).is_dir():
+            raise InputError(f"--data {data}: there is no such folder")
+        yield Path(data)
+        return
+    from PIL import Image
+
+    from deeplense.data.simulated import simulated
+
+    images = simulated("model_i", 2000, ("no_sub", "sub"), 0, "cpu")
+    assert images.labels is not None
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for name in images.classes:
+            (folder / name).mkdir()
+        for index, label in enumerate(images.labels):
+            image = images.pixels[index, 0].astype("float32")
+            low, high = image.min(), image.max()
+            grey = ((image - low) / (high - low) * 255).astype("uint8")
+            Image.fromarray(grey).save(folder / images.classes[label] / f"{index}.jpg", quality=95)
+        yield folder

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deeplense.benchmark.measuring import hardware, rates, spread, versions
+from deeplense.benchmark.measuring import Benchmark, about, heading, rates, shown, spread
 from deeplense.errors import InputError
 
 
 @dataclass(frozen=True)
-class Processes:
+class Processes(Benchmark):
     """Time training on one process and on several, on the CPU."""
 
     processes: int = 2
@@ -33,34 +33,25 @@ class Processes:
     """Pixels a side."""
     steps: int = 4
     """Timed steps in a round."""
-    rounds: int = 5
-    """Timed turns of each."""
     sync_batchnorm: bool = False
     """Batch norm over the global batch, which takes messages of its own."""
-    json: bool = False
-    """One JSON object on standard output in place of lines."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.processes < 2:
             raise InputError(f"--processes {self.processes}: give 2 or more, to be set beside one")
         if self.threads < 1 or self.steps < 1:
             raise InputError(f"--threads {self.threads} and --steps {self.steps}: give 1 or more of each")
-        if self.rounds < 5:
-            raise InputError(f"--rounds {self.rounds}: give 5 or more, else there is no spread to speak of")
 
 
-def main(wanted: Processes) -> None:
-    """Measure and print."""
-    result = measure(wanted)
-    if wanted.json:
-        print(json.dumps(result))
-        return
-    print(f"{result['hardware']}; " + ", ".join(f"{name} {version}" for name, version in result["versions"].items()))
+def show(result: dict[str, Any]) -> None:
+    """Print `result` for a reader."""
+    print(heading(result))
     for one in result["results"]:
         rate, crossed = one["images_per_second"], one["bytes_per_step"]
         print(
-            f"{one['processes']} process(es) x {wanted.threads} thread(s): {rate['median']:8.1f} images/s "
-            f"({rate['lowest']:.1f} to {rate['highest']:.1f} in {rate['rounds']} rounds of {rate['images']:,}), "
+            f"{one['processes']} process(es) x {result['settings']['threads']} thread(s): {shown(rate, 1)} images/s "
+            f"in {rate['rounds']} rounds of {rate['images']:,}, "
             f"{crossed['median'] / 1e6:.1f} MB a step between them"
         )
     print(f"{result['ratio']:.2f} times as fast; the gradient has {result['gradient_bytes'] / 1e6:.1f} MB")
@@ -85,11 +76,7 @@ def measure(wanted: Processes) -> dict[str, Any]:
         for count in seconds
     ]
     one, several = (entry["images_per_second"]["median"] for entry in results)  # type: ignore[index]
-    return {
-        "benchmark": "processes",
-        "hardware": hardware("cpu"),
-        "versions": versions("torch", "accelerate"),
-        "settings": {name: value for name, value in vars(wanted).items() if name != "json"},
+    return about(wanted, "cpu", "torch", "accelerate") | {
         "gradient_bytes": result["gradient_bytes"],
         "results": results,
         "ratio": several / one,

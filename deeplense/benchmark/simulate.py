@@ -7,19 +7,18 @@ does falls on both; each has a warm-up that is not counted (compilation, caches)
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from deeplense.benchmark.measuring import hardware, rates, versions
+from deeplense.benchmark.measuring import Benchmark, about, heading, rates, shown
 from deeplense.errors import InputError
 
 
 @dataclass(frozen=True)
-class Simulate:
+class Simulate(Benchmark):
     """Time the simulator, and lenstronomy beside it."""
 
     device: str = "cpu"
@@ -28,29 +27,19 @@ class Simulate:
     """Timed turns of each."""
     cores: int = 1
     """CPU cores for ours. lenstronomy runs on one: it is compared by the core."""
-    json: bool = False
-    """One JSON object on standard output in place of a table."""
 
     def __post_init__(self) -> None:
-        if self.rounds < 5:
-            raise InputError(f"--rounds {self.rounds}: give 5 or more, else there is no spread to speak of")
+        super().__post_init__()
         if not 1 <= self.cores <= (os.cpu_count() or 1):
             raise InputError(f"--cores {self.cores}: give 1 to {os.cpu_count()}, the cores of this machine")
 
 
-def main(wanted: Simulate) -> None:
-    """Measure and print."""
-    result = measure(wanted)
-    if wanted.json:
-        print(json.dumps(result))
-        return
-    print(f"{result['hardware']}; " + ", ".join(f"{name} {version}" for name, version in result["versions"].items()))
+def show(result: dict[str, Any]) -> None:
+    """Print `result` for a reader."""
+    print(heading(result))
     for name in ("deeplense", "lenstronomy"):
         rate = result[name]
-        print(
-            f"{name:12} {rate['median']:12,.0f} images/s   ({rate['lowest']:,.0f} to {rate['highest']:,.0f} "
-            f"in {rate['rounds']} rounds of {rate['images']:,}; {rate['what']})"
-        )
+        print(f"{name:12} {shown(rate)} images/s in {rate['rounds']} rounds of {rate['images']:,}; {rate['what']}")
     print(f"{result['ratio']:.1f} times as fast, {result['by']}")
 
 
@@ -74,12 +63,7 @@ def measure(wanted: Simulate) -> dict[str, Any]:
     if on_cpu:
         mine["what"] += " core" if wanted.cores == 1 else " cores"
     per = wanted.cores if on_cpu else 1
-    return {
-        "benchmark": "simulate",
-        "hardware": hardware(wanted.device),
-        "versions": versions("torch", "caustics", "lenstronomy", "numpy"),
-        "device": wanted.device,
-        "cores": wanted.cores,
+    return about(wanted, wanted.device, "torch", "caustics", "lenstronomy", "numpy") | {
         "deeplense": mine,
         "lenstronomy": other,
         "ratio": mine["median"] / per / other["median"],
