@@ -87,7 +87,7 @@ def _show_image(axes: Axes, shown: Shown) -> None:
 
 
 def _show_map(axes: Axes, shown: Shown) -> None:
-    top = float(np.abs(shown.map).max()) or 1.0
+    top = float(np.quantile(np.abs(shown.map), 0.998)) or 1.0  # the few at the lens's centre would hide all others
     axes.imshow(shown.map, cmap=MAP, vmin=-top, vmax=top, interpolation="nearest", **_frame(shown))
     _mark(axes, shown, "0.25")
     if shown.truth is None:

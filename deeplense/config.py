@@ -45,6 +45,8 @@ class DataConfig(_Settings):
     normalize: Literal["auto", "range", "minmax"] = "auto"
     """How pixels get to [0, 1]: by their range, or each image by its own minimum and maximum.
     auto: unsigned 8 and 16 bit integers by range, all else minmax. range: other numbers must be in [0, 1]."""
+    stretch: Literal["none", "log"] = "none"
+    """log: log(1 + 100 x) / log 101 of pixels in [0, 1], which shows faint arcs beside a bright lens."""
     bad_images: Literal["error", "skip"] = "error"
     """An image that cannot be read, or has pixels that are no numbers: stop, or leave it out."""
     placement: Literal["auto", "device", "host"] = "auto"

@@ -49,6 +49,8 @@ class ModelCard:
     """By which logits are divided before they become probabilities; None: nothing fitted one."""
     threshold_from: str | None = None
     """How the threshold was chosen."""
+    stretch: str = "none"
+    """As in `DataConfig`."""
 
     def probabilities(self, logits: torch.Tensor) -> np.ndarray:
         """Calibrated probability of each class (n, K) float64 from logits (n, 1) or (n, K)."""
@@ -199,7 +201,12 @@ def load_best(run: Path) -> tuple[torch.nn.Module, ModelCard]:
 
 def store_for(images: ImageSet, card: ModelCard, device: torch.device) -> PixelStore:
     """The pixels of `images`, treated as the images that the weights of `card` were trained on."""
-    treatment = DataConfig(image_size=card.image_size, channels=card.channels, normalize=card.normalize)  # type: ignore[arg-type]
+    treatment = DataConfig(
+        image_size=card.image_size,
+        channels=card.channels,  # type: ignore[arg-type]
+        normalize=card.normalize,  # type: ignore[arg-type]
+        stretch=card.stretch,  # type: ignore[arg-type]
+    )
     return PixelStore(images, treatment, device)
 
 

@@ -240,7 +240,7 @@ def _scorer(model: torch.nn.Module, card: ModelCard) -> Callable[[torch.Tensor],
     @torch.inference_mode()
     def score(counts: torch.Tensor) -> np.ndarray:
         pixels = to_unit(counts[:, None], card.channels, card.normalize)
-        images = resample(pixels, affine(None, len(pixels), 0.0, False, pixels.device), card.image_size)
+        images = resample(pixels, affine(None, len(pixels), 0.0, False, pixels.device), card.image_size, card.stretch)
         return log_odds(model(images).double()).cpu().numpy()
 
     return score

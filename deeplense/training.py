@@ -404,6 +404,7 @@ class Trainer:
             image_size=data.image_size,
             channels=data.channels,
             normalize=data.normalize,
+            stretch=data.stretch,
             epoch=self.position.epoch,
             val_roc_auc=self.position.best_auc,
             **dataclasses.asdict(fitted),

@@ -72,6 +72,19 @@ def test_a_smaller_result_averages_the_noise():
     assert skipped > 1.6 * filtered
 
 
+def test_a_logarithm_of_the_light_not_of_the_noise():
+    """log(1 + 100 x) / log 101 of the resampled pixels: 0 and 1 stay, and bytes and floats are treated alike."""
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 1, 60, 60), dtype=np.uint8))
+    pixels[:, :, 0, 0], pixels[:, :, 0, 1] = 0, 255
+    maps = affine(None, 4, 0, False, CPU)
+    stretched = resample(pixels, maps, 60, "log") * 0.5 + 0.5
+    np.testing.assert_allclose(stretched, np.log1p(100 * pixels.numpy() / 255) / np.log(101), atol=2e-3)
+    smaller = resample(pixels, maps, 30) * 0.5 + 0.5
+    np.testing.assert_allclose(
+        resample((pixels / 255).half(), maps, 30, "log") * 0.5 + 0.5, np.log1p(100 * smaller) / np.log(101), atol=1e-3
+    )
+
+
 @pytest.mark.parametrize("normalize", ["auto", "range", "minmax"])
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float16, np.float32])
 def test_pixels_get_to_the_unit_interval(kind, normalize):

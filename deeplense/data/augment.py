@@ -6,11 +6,16 @@ an image is interpolated once and not three times. Angle and flips are drawn for
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 
 MEAN, STD = 0.5, 0.5
 """The network sees (x - MEAN) / STD of pixels in [0, 1], as in the DeepLense common-task report."""
+
+LOG_STRETCH = 100.0
+"""How much brighter than 1 the logarithm takes light to be; what is fainter than 1 / LOG_STRETCH stays linear."""
 
 
 def to_unit(stored: torch.Tensor, channels: int, normalize: str) -> torch.Tensor:
@@ -61,8 +66,8 @@ def affine(draws: torch.Tensor | None, batch: int, rotation: float, flips: bool,
     return torch.stack(rows, 1).view(-1, 2, 3)
 
 
-def resample(pixels: torch.Tensor, maps: torch.Tensor, size: int) -> torch.Tensor:
-    """Interpolate each image once, at its own map, and normalise.
+def resample(pixels: torch.Tensor, maps: torch.Tensor, size: int, stretch: str = "none") -> torch.Tensor:
+    """Interpolate each image once, at its own map, stretch, and normalise.
 
     Where the result is smaller than the source, the source is sampled that many times finer and averaged:
     bilinear interpolation alone would skip pixels, and with them most of the light that the noise is averaged over.
@@ -72,6 +77,7 @@ def resample(pixels: torch.Tensor, maps: torch.Tensor, size: int) -> torch.Tenso
         pixels: (B, C, H, W) uint8 or float16 from `to_unit`.
         maps: (B, 2, 3) from `affine`.
         size: pixels a side of the result.
+        stretch: `none` or `log`, as in `DataConfig`; of the result, since light adds up as it is, not its logarithm.
 
     Returns:
         (B, C, size, size) float32, (x - MEAN) / STD.
@@ -82,4 +88,6 @@ def resample(pixels: torch.Tensor, maps: torch.Tensor, size: int) -> torch.Tenso
     grid = F.affine_grid(maps, [batch, 1, size * finer, size * finer], align_corners=False)
     fine = F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     images = F.avg_pool2d(fine, finer) if finer > 1 else fine  # (B, C, size, size)
+    if stretch == "log":
+        return torch.log1p(images * (LOG_STRETCH * scale)) / (math.log1p(LOG_STRETCH) * STD) - MEAN / STD
     return images * (scale / STD) - MEAN / STD

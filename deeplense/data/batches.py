@@ -61,6 +61,10 @@ class PixelStore:
         """Pixels as they are stored, (B, C, H, W) on the device, as the network is to see them: `augment.to_unit`."""
         return to_unit(stored, self.config.channels, self.config.normalize)
 
+    def resample(self, pixels: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+        """What the network sees of pixels in [0, 1], turned and mirrored by `maps`: `augment.resample`."""
+        return resample(pixels, maps, self.config.image_size, self.config.stretch)
+
     def _refuse_other_ranges(self) -> None:
         for start in range(0, len(self.host), UPLOAD):
             some = self.host[start : start + UPLOAD]
@@ -131,7 +135,7 @@ class TrainBatches:
         draws_there = torch.from_numpy(draws).to(device)
         for place, pixels in zip(places, pixels_of, strict=True):
             maps = affine(draws_there[place], self._share, self.augment.rotation, self.augment.flips, device)
-            yield resample(pixels, maps, self.store.config.image_size), labels[place]
+            yield self.store.resample(pixels, maps), labels[place]
 
     @property
     def _share(self) -> int:
@@ -170,7 +174,7 @@ class StreamBatches:
                 counts, labels = self.stream.images(numbers)
                 draws = self.stream.uniforms(numbers)
                 maps = affine(draws, share, self.augment.rotation, self.augment.flips, self.store.device)
-                yield resample(self.store.to_unit(counts), maps, self.store.config.image_size), labels
+                yield self.store.resample(self.store.to_unit(counts), maps), labels
 
 
 Batches = TrainBatches | StreamBatches
@@ -194,7 +198,7 @@ def plain_batches(store: PixelStore, indices: np.ndarray, batch_size: int) -> It
     chunks = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
     for pixels in store.batches(chunks):
         maps = affine(None, len(pixels), 0.0, False, store.device)
-        yield resample(pixels, maps, store.config.image_size)
+        yield store.resample(pixels, maps)
 
 
 def _ahead(
