@@ -328,8 +328,8 @@ class EvaluateConfig(_Settings):
     """A threshold of this false-positive rate on the run's own validation images; none: the one kept with the run."""
     bad_images: Literal["error", "skip"] = "error"
     """An image that cannot be read, or has pixels that are no numbers: stop, or leave it out."""
-    batch_size: int = 512
-    """Images at a time."""
+    batch_size: int | None = None
+    """Images at a time; none: as many as suit the device."""
     attribution_images: int = 200
     """Images of substructure whose attribution maps are counted, where the truth is known; 0: no maps at all."""
     sensitivity: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -348,7 +348,9 @@ class EvaluateConfig(_Settings):
             f"--split {self.split}: several runs are compared on test images, or on those at --data: leave it out",
         )
         _require_rate(self.fpr)
-        _require(self.batch_size >= 1, f"--batch-size {self.batch_size}: give 1 or more")
+        _require(
+            self.batch_size is None or self.batch_size >= 1, f"--batch-size {self.batch_size}: give 1 or more, or none"
+        )
         _require(
             self.attribution_images >= 0,
             f"--attribution-images {self.attribution_images}: give 0 (none) or more",

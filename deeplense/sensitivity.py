@@ -27,6 +27,7 @@ from deeplense.errors import InputError
 from deeplense.evaluation import ModelCard
 from deeplense.files import replacing, write_json
 from deeplense.model import log_odds
+from deeplense.prediction import EVAL_BATCH
 from deeplense.sensitivity_figure import plot_sensitivity
 from deeplense.simulation.draw import Draws
 from deeplense.simulation.priors import LogUniform
@@ -241,7 +242,8 @@ def _scorer(model: torch.nn.Module, card: ModelCard) -> Callable[[torch.Tensor],
     def score(counts: torch.Tensor) -> np.ndarray:
         pixels = to_unit(counts[:, None], card.channels, card.normalize)
         images = resample(pixels, affine(None, len(pixels), 0.0, False, pixels.device), card.image_size, card.stretch)
-        return log_odds(model(images).double()).cpu().numpy()
+        logits = [model(part) for part in images.split(EVAL_BATCH.get(images.device.type, _CHUNK))]
+        return log_odds(torch.cat(logits).double()).cpu().numpy()
 
     return score
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 import re
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 
 from deeplense import training
 from deeplense.checkpoint import load_newest
-from deeplense.config import AugmentConfig, DataConfig, OptimizationConfig, TrainConfig
+from deeplense.config import AugmentConfig, DataConfig, OptimizationConfig, RunConfig, TrainConfig
 from deeplense.data.batches import PixelStore, TrainBatches, plain_batches
 from deeplense.data.images import load_images
 from deeplense.errors import TrainingError
@@ -104,6 +105,21 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(trainer, monkeypatch
     )
     torch.testing.assert_close(weights(whole), weights(parts), atol=1e-5, rtol=1e-4)
     assert whole.position.step == parts.position.step == 7
+
+
+def test_a_trace_of_some_steps_changes_nothing(trainer, tmp_path):
+    plain = weights(fit(trainer()))
+    own = trainer()
+    own.config = dataclasses.replace(own.config, run=RunConfig(profile=3))
+    traced = weights(fit(own))
+    assert torch.equal(plain, traced)
+    (file,) = (tmp_path / "profile").iterdir()
+    assert file.name.startswith("process0.")
+    assert file.name.endswith(".pt.trace.json")  # what TensorBoard looks for
+    events = json.loads(file.read_text())["traceEvents"]
+    steps = {event["name"] for event in events if event["name"].startswith("ProfilerStep#")}
+    assert len(steps) == 3
+    assert any("convolution_backward" in event["name"] for event in events)
 
 
 def test_clipping_bounds_the_step(trainer):
