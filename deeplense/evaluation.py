@@ -196,7 +196,7 @@ def load_best(run: Path) -> tuple[torch.nn.Module, ModelCard]:
     except Exception as error:  # safetensors and torch raise many kinds for damaged files
         reason = str(error).splitlines()[0]
         raise InputError(f"{folder / 'model.safetensors'} is damaged ({reason}): restore it") from None
-    return model.eval().to(memory_format=torch.channels_last), card  # type: ignore[call-overload]
+    return model.eval().to(memory_format=torch.channels_last), card
 
 
 def store_for(images: ImageSet, card: ModelCard, device: torch.device) -> PixelStore:
