@@ -48,13 +48,14 @@ class PixelStore:
                 [self._convert(self.host[start : start + UPLOAD]) for start in range(0, len(images), UPLOAD)]
             )
 
-    def batches(self, indices: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
-        """For each array of indices (B,), the pixels (B, channels, H, W) as `augment.to_unit` gives them."""
+    def batches(self, index: np.ndarray, places: Iterable[slice]) -> Iterator[torch.Tensor]:
+        """For each of `places` in `index` (n,), the pixels (B, channels, H, W) as `augment.to_unit` gives them."""
         if self.on_device is not None:
-            for index in indices:
-                yield self.on_device[torch.from_numpy(index).to(self.device, non_blocking=True)]
+            there = torch.from_numpy(index).to(self.device)  # once, and not a copy for each batch
+            for place in places:
+                yield self.on_device[there[place]]
         else:
-            for stored in _ahead(self._read, indices):
+            for stored in _ahead(self._read, (index[place] for place in places)):
                 yield self.to_unit(stored.to(self.device, non_blocking=True))
 
     def to_unit(self, stored: torch.Tensor) -> torch.Tensor:
@@ -129,7 +130,7 @@ class TrainBatches:
             for step in range(start, self.steps)
             for place in own_places(step, self.batch_size, self.rank, self.world, self.parts)
         ]
-        pixels_of = self.store.batches(index[place] for place in places)
+        pixels_of = self.store.batches(index, places)
         device = self.store.device
         labels = torch.from_numpy(self.labels[index]).to(device)
         draws_there = torch.from_numpy(draws).to(device)
@@ -195,8 +196,8 @@ def epoch_plan(seed: int, epoch: int, count: int) -> tuple[np.ndarray, np.ndarra
 
 def plain_batches(store: PixelStore, indices: np.ndarray, batch_size: int) -> Iterator[torch.Tensor]:
     """The images of `indices` in order, without augmentation: (b, C, size, size) normalised, b <= `batch_size`."""
-    chunks = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
-    for pixels in store.batches(chunks):
+    places = [slice(start, start + batch_size) for start in range(0, len(indices), batch_size)]
+    for pixels in store.batches(indices, places):
         maps = affine(None, len(pixels), 0.0, False, store.device)
         yield store.resample(pixels, maps)
 

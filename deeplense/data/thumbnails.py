@@ -22,7 +22,7 @@ class Thumbnails:
 
         Each by its own range, and to the square root, as faint arcs stand beside bright lenses.
         """
-        pixels = next(iter(self.store.batches([self.indices[rows]]))).float()  # (m, C, H, W)
+        pixels = next(self.store.batches(self.indices[rows], [slice(None)])).float()  # (m, C, H, W)
         low, high = pixels.amin((1, 2, 3), keepdim=True), pixels.amax((1, 2, 3), keepdim=True)
         unit = ((pixels - low) / (high - low).clamp_min(1e-9)).sqrt()
         images = (unit * 255).round().byte().cpu().numpy()
