@@ -21,7 +21,7 @@ def test_rates_are_medians_with_their_spread():
     assert (rate["median"], rate["lowest"], rate["highest"], rate["rounds"]) == (50, 10, 100, 3)
 
 
-def test_loading_a_folder(lenses, monkeypatch):
+def test_loading_a_folder(lenses, monkeypatch, capsys):
     monkeypatch.setenv("DEEPLENSE_CACHE", "/nowhere")  # it has a cache of its own
     result = load.measure(Load(data=str(lenses)))
     assert result["images"] == 240
@@ -29,6 +29,8 @@ def test_loading_a_folder(lenses, monkeypatch):
     for one in result["results"].values():
         assert one["images_per_second"]["rounds"] == 5
         assert one["images_per_second"]["lowest"] > 0
+    load.show(result)
+    assert "240 images, 5 rounds" in capsys.readouterr().out
 
 
 def test_training_beside_others(lenses, capsys):
@@ -57,7 +59,7 @@ def test_the_work_of_an_image():
     assert train.flops_of_an_image(128) == pytest.approx(4 * train.flops_of_an_image(64), rel=0.02)
 
 
-def test_growth(monkeypatch):
+def test_growth(monkeypatch, capsys):
     monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")  # compiling takes longer than so few images
     monkeypatch.setattr(growth, "COUNT", 40)
     monkeypatch.setattr(growth, "BATCH", 4)
@@ -67,6 +69,8 @@ def test_growth(monkeypatch):
     assert settings == [(20, 4, 32), (40, 4, 32), (40, 8, 32), (40, 4, 40)]
     assert all(one["images_per_second"]["images"] == 8 for one in result["results"])
     assert all(one["placement"] == "device" for one in result["results"])
+    growth.show(result)
+    assert capsys.readouterr().out.count(" images/s, images on the device") == 4
 
 
 def test_the_command_prints_json_or_one_line(lenses):
@@ -101,4 +105,4 @@ def test_a_launch_to_its_first_step():
     result = json.loads(done.stdout)
     assert result["seconds_to_first_step"]["rounds"] == 5
     assert result["seconds_to_first_step"]["lowest"] > 1
-    assert result["peak_memory_gib"]["lowest"] > result["images_gib"]
+    assert result["peak_memory_gib"] > result["images_gib"]

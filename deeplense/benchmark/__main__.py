@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any
 
 import tyro
@@ -13,15 +13,17 @@ from deeplense.benchmark import growth, load, processes, simulate, start, train
 from deeplense.cli import parse
 from deeplense.errors import run_command
 
-BENCHMARKS: dict[type, ModuleType] = {
-    train.Train: train,
-    start.Start: start,
-    growth.Growth: growth,
-    load.Load: load,
-    simulate.Simulate: simulate,
-    processes.Processes: processes,
+Result = dict[str, Any]
+
+BENCHMARKS: dict[type, tuple[Callable[[Any], Result], Callable[[Result], None]]] = {
+    train.Train: (train.measure, train.show),
+    start.Start: (start.measure, start.show),
+    growth.Growth: (growth.measure, growth.show),
+    load.Load: (load.measure, load.show),
+    simulate.Simulate: (simulate.measure, simulate.show),
+    processes.Processes: (processes.measure, processes.show),
 }
-"""Whose `measure` makes the result of which settings, and whose `show` prints it for a reader."""
+"""What measures by which settings, and what prints the result for a reader."""
 
 
 def main() -> None:
@@ -32,12 +34,12 @@ def main() -> None:
         sys.argv[1:],
         "Measurements of this machine: medians of several rounds, with their spread and the versions measured.",
     )
-    benchmark = BENCHMARKS[type(wanted)]
-    result = benchmark.measure(wanted)
+    measure, show = BENCHMARKS[type(wanted)]
+    result = measure(wanted)
     if wanted.json:
         print(json.dumps(result))
     else:
-        benchmark.show(result)
+        show(result)
 
 
 if __name__ == "__main__":

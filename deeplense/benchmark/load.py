@@ -27,16 +27,12 @@ class Load(Benchmark):
     """A folder of class folders of images that PIL opens; none: 2,000 simulated ones, written as JPEG."""
     batch_size: int = 128
     """Images in a batch, of the loaders that have one."""
-    rounds: int = 5
-    """Timed turns of each."""
-    json: bool = False
-    """One JSON object on standard output in place of lines."""
 
 
-def show(wanted: Load, result: dict[str, Any]) -> None:
+def show(result: dict[str, Any]) -> None:
     """Print `result` for a reader."""
     print(heading(result))
-    print(f"{result['images']:,} images, {wanted.rounds} rounds")
+    print(f"{result['images']:,} images, {result['settings']['rounds']} rounds")
     ours = result["results"]["deeplense"]["images_per_second"]["median"]
     for name, one in result["results"].items():
         rate = one["images_per_second"]
