@@ -24,6 +24,7 @@ from scipy.ndimage import gaussian_filter
 from torchvision.transforms.functional import gaussian_blur
 
 from deeplense.attribution_figure import Shown, plot_attributions
+from deeplense.data.augment import unstretched
 from deeplense.data.batches import PixelStore, plain_batches
 from deeplense.data.imageset import ImageSet
 from deeplense.evaluation import ModelCard
@@ -137,6 +138,7 @@ def count_peaks(
     pixels, maps = attribution_maps(model, store, some)
     positive = maps.clip(min=0)
     peaks = peak_positions(positive, truth)
+    pixels = unstretched(pixels, store.config.stretch)
     light = pixels.sum(1) - np.median(pixels.sum(1), (1, 2), keepdims=True)  # less the sky
     return {
         "images": len(some),

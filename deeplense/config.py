@@ -347,6 +347,14 @@ class EvaluateConfig(_Settings):
             len(self.runs) == 1 or self.split == "test",
             f"--split {self.split}: several runs are compared on test images, or on those at --data: leave it out",
         )
+        _require(
+            not self.sensitivity or len(self.runs) == 1,
+            "--sensitivity asks one run: give one, and compare what it writes",
+        )
+        _require(
+            not self.sensitivity or (self.fpr is None and not self.tta),
+            "--sensitivity has false-positive rates of its own and takes images as they are: leave --fpr and --tta out",
+        )
         _require_rate(self.fpr)
         _require(
             self.batch_size is None or self.batch_size >= 1, f"--batch-size {self.batch_size}: give 1 or more, or none"

@@ -15,6 +15,8 @@ SETTLING = 5
 WARMING = 2
 """Steps that the profiler itself needs before its first."""
 
+UNTRACED = SETTLING + WARMING
+
 
 def tracing(steps: int, folder: Path, rank: int) -> AbstractContextManager[Any]:
     """A profiler that wants a `step()` after each step and writes `steps` of them to `folder`; None if that is 0."""

@@ -18,6 +18,9 @@ from deeplense.errors import InputError
 from deeplense.evaluation import ModelCard
 from deeplense.simulation.sets import SETS
 
+RESERVED = (*PARTS, "all", "sensitivity", "")
+"""Names that say what an evaluation is of."""
+
 
 def own_images(run: Path, card: ModelCard, trained: TrainConfig, part: str) -> tuple[ImageSet, np.ndarray]:
     """A part of the images of `run` (or `all`), by the split that it wrote down: the set, and indices into it.
@@ -90,15 +93,20 @@ def name_of(config: EvaluateConfig) -> str:
     """What an evaluation is called: as the part of the split or the folder of other images, and how it was scored.
 
     Raises:
-        InputError: the folder is called like a part of the split.
+        InputError: it would be called like something that it is not.
     """
     how = ("-tta" if config.tta else "") + ("" if config.fpr is None else f"-fpr{config.fpr:g}")
-    if config.data is None:
-        return config.name or config.split + how
-    name = config.name or Path(config.data).expanduser().resolve().name
-    if name in (*PARTS, "all", ""):
-        raise InputError(f"--data {config.data}: would be kept as «{name}», beside the run's own: give a --name")
-    return config.name or name + how
+    if config.sensitivity:
+        plain, what = "sensitivity", "--sensitivity"
+    elif config.data is None:
+        plain, what = config.split + how, f"--split {config.split}"
+    else:
+        plain, what = Path(config.data).expanduser().resolve().name + how, f"--data {config.data}"
+    name = config.name or plain
+    own = "sensitivity" if config.sensitivity else None if config.data or how else config.split
+    if name != own and name in RESERVED:
+        raise InputError(f"{what}: would be kept as «{name}», which stands for something else: give another --name")
+    return name
 
 
 def other_images(run: Path, card: ModelCard, config: EvaluateConfig) -> tuple[ImageSet, np.ndarray, int]:

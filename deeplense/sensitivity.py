@@ -27,7 +27,8 @@ from deeplense.errors import InputError
 from deeplense.evaluation import ModelCard
 from deeplense.files import replacing, write_json
 from deeplense.model import log_odds
-from deeplense.prediction import EVAL_BATCH
+from deeplense.prediction import eval_batch
+from deeplense.scored import name_of
 from deeplense.sensitivity_figure import plot_sensitivity
 from deeplense.simulation.draw import Draws
 from deeplense.simulation.priors import LogUniform
@@ -100,6 +101,7 @@ def measure(config: EvaluateConfig, model: torch.nn.Module, card: ModelCard, tra
         InputError: there is no simulated set to ask about, or its classes or pixels are not the run's.
     """
     lens_set = find_lens_set(config, card, trained_on)
+    name = name_of(config)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     scorer = _scorer(model.to(device).eval(), card)
     smooth, single, population = simulate_and_score(lens_set, scorer, config, device)
@@ -121,7 +123,7 @@ def measure(config: EvaluateConfig, model: torch.nn.Module, card: ModelCard, tra
         "thresholds": [dataclasses.asdict(threshold) for threshold in thresholds],
         "mass_of_half": [half_mass(rows, fpr) for fpr in FALSE_POSITIVE_RATES],
     }
-    folder = config.run / "evaluation" / (config.name or "sensitivity")
+    folder = config.run / "evaluation" / name
     with replacing(folder) as aside:
         _write_table(aside / "sensitivity.csv", rows)
         write_json(aside / "sensitivity.json", {**about, "rates": [row.as_json() for row in rows]})
@@ -242,7 +244,7 @@ def _scorer(model: torch.nn.Module, card: ModelCard) -> Callable[[torch.Tensor],
     def score(counts: torch.Tensor) -> np.ndarray:
         pixels = to_unit(counts[:, None], card.channels, card.normalize)
         images = resample(pixels, affine(None, len(pixels), 0.0, False, pixels.device), card.image_size, card.stretch)
-        logits = [model(part) for part in images.split(EVAL_BATCH.get(images.device.type, _CHUNK))]
+        logits = [model(part) for part in images.split(eval_batch(images.device, card.image_size))]
         return log_odds(torch.cat(logits).double()).cpu().numpy()
 
     return score

@@ -39,7 +39,7 @@ from deeplense.metrics import score
 from deeplense.model import build_model, loss_function, probabilities
 from deeplense.optimization import learning_rate, make_optimizer
 from deeplense.prediction import predict
-from deeplense.profiling import tracing
+from deeplense.profiling import UNTRACED, tracing
 from deeplense.stopping import StopRequest
 from deeplense.tracking import MetricsLog, Tracker
 
@@ -129,6 +129,9 @@ class Trainer:
         self.log, self.tracker, self.stop = log, tracker, stop
         total = self.config.optimization.epochs * self.batches.steps
         rank = self.accelerator.process_index
+        traceless = self.config.run.profile and total - self.position.step <= UNTRACED
+        if traceless and self.accelerator.is_main_process:
+            self.bar.write(f"--profile: there will be no trace: it begins after {UNTRACED} steps, and no more are left")
         with (
             tqdm(
                 total=total,

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 import torchvision.transforms.v2.functional as TF
 from scipy import ndimage
 
-from deeplense.data.augment import affine, resample, to_unit
+from deeplense.data.augment import affine, resample, to_unit, unstretched
 
 CPU = torch.device("cpu")
 
@@ -79,6 +79,8 @@ def test_a_logarithm_of_the_light_not_of_the_noise():
     maps = affine(None, 4, 0, False, CPU)
     stretched = resample(pixels, maps, 60, "log") * 0.5 + 0.5
     np.testing.assert_allclose(stretched, np.log1p(100 * (pixels.numpy() / 255)) / np.log(101), atol=1e-4)
+    np.testing.assert_allclose(unstretched(stretched.numpy() * 2 - 1, "log"), pixels.numpy() / 255, atol=1e-4)
+    np.testing.assert_allclose(unstretched(stretched.numpy() * 2 - 1, "none"), stretched, atol=1e-6)
     smaller = resample(pixels, maps, 30) * 0.5 + 0.5
     np.testing.assert_allclose(
         resample((pixels / 255).half(), maps, 30, "log") * 0.5 + 0.5, np.log1p(100 * smaller) / np.log(101), atol=1e-3

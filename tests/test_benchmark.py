@@ -4,6 +4,7 @@ import importlib.util
 import json
 import sys
 
+import numpy as np
 import pytest
 from conftest import run_python
 
@@ -11,6 +12,7 @@ from deeplense.benchmark import growth, load, train
 from deeplense.benchmark.growth import Growth
 from deeplense.benchmark.load import Load
 from deeplense.benchmark.measuring import rates
+from deeplense.benchmark.processes import Processes
 from deeplense.benchmark.start import Start
 from deeplense.benchmark.train import Train
 from deeplense.errors import InputError
@@ -45,6 +47,15 @@ def test_training_beside_others(lenses, capsys):
     shown = capsys.readouterr().out
     ratio = result["results"]["deeplense"]["training"]["median"] / result["results"]["report"]["training"]["median"]
     assert f"deeplense {ratio:.2f} times as fast" in shown
+
+
+def test_folders_that_not_all_can_load(lenses, tmp_path):
+    (tmp_path / "no_sub").mkdir()
+    np.save(tmp_path / "no_sub" / "0.npy", np.zeros((9, 9)))
+    with pytest.raises(InputError, match=r"has no class folders of \.jpg or \.png"):
+        load.measure(Load(data=str(tmp_path)))
+    with pytest.raises(InputError, match=r"--batch-size 512 is more than the 240"):
+        train.measure(Train(data=str(lenses), batch_size=512, steps=1))
 
 
 def test_timm_that_is_not_there(lenses, monkeypatch):
@@ -91,6 +102,7 @@ def test_the_command_prints_json_or_one_line(lenses):
         (Train, {"steps": 0}, "--steps 0: give 1 or more"),
         (Growth, {"batch_sizes": (64, 1)}, "--batch-sizes 1: give 2 or more"),
         (Start, {"batch_size": 1001}, "--batch-size 1001: give 2 to 1000"),
+        (Processes, {"processes": 3}, "--processes 3 do not divide --batch-size 128"),
     ],
 )
 def test_settings_that_measure_nothing_are_refused(kind, settings, message):

@@ -144,7 +144,9 @@ def test_images_of_another_size_and_type(copy, tmp_path):
 def test_the_names_of_its_own_parts_are_not_for_others(copy, others):
     test = others.rename(others.with_name("test"))
     before = (copy / "evaluation" / "test" / "metrics.json").read_bytes()
-    assert "would be kept as «test», beside the run's own: give a --name" in refused(copy, "--data", test)
+    assert "would be kept as «test», which stands for something else" in refused(copy, "--data", test)
+    assert "would be kept as «test»" in refused(copy, "--split", "train", "--name", "test")
+    assert "would be kept as «val»" in refused(copy, "--sensitivity", "--data", "model_i", "--name", "val")
     assert (copy / "evaluation" / "test" / "metrics.json").read_bytes() == before
     run(copy, "--data", test, "--name", "theirs")
 

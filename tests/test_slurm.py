@@ -265,6 +265,7 @@ def test_a_wrong_flag_ends_the_job_for_good(cluster):
     assert not cluster.run("wrong").exists()
 
 
+@pytest.mark.slow
 def test_an_array_trains_a_seed_each(cluster, lenses):
     """Seed 0 undisturbed, 1 through a time limit, and 2 until its user has had enough."""
     job = cluster.submit(
@@ -303,6 +304,7 @@ cli()
 """
 
 
+@pytest.mark.slow
 def test_an_agent_s_run_goes_on_without_the_agent(cluster, lenses, tmp_path):
     flags = [flag.removeprefix("--").replace("-", "_") for flag in SMALL[::2]]
     settings = {**dict(zip(flags, SMALL[1::2], strict=True)), "wandb": "offline", "data": str(lenses)}

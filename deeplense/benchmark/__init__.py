@@ -1,1 +1,1 @@
-"""Measurements that anyone can repeat: `python -m deeplense.benchmark {simulate}`."""
+"""Measurements that anyone can repeat: `python -m deeplense.benchmark --help`."""

@@ -1,6 +1,7 @@
 """How the cost of training grows: with the number of images, the size of the batch, and the size of the image.
 
-One at a time is changed, from 10,000 images, batches of 128 and 64 pixels. All settings take turns.
+One at a time is changed, from 10,000 images, batches of 128 and 64 pixels. All settings take turns. Images that do not
+fit on the device are read from the disk's cache, where the step before the timed ones has put them.
 """
 
 from __future__ import annotations

@@ -91,6 +91,8 @@ def image_folder(data: str | None) -> Iterator[Path]:
     if data is not None:
         if not Path(data).is_dir():
             raise InputError(f"--data {data}: there is no such folder")
+        if not any(path.suffix.lower() in (".jpg", ".jpeg", ".png") for path in Path(data).glob("*/*")):
+            raise InputError(f"--data {data}: has no class folders of .jpg or .png, which all loaders here can open")
         yield Path(data)
         return
     from PIL import Image

@@ -40,6 +40,10 @@ class Processes(Benchmark):
         super().__post_init__()
         if self.processes < 2:
             raise InputError(f"--processes {self.processes}: give 2 or more, to be set beside one")
+        if self.batch_size % self.processes or self.batch_size // self.processes < 2:
+            raise InputError(
+                f"--processes {self.processes} do not divide --batch-size {self.batch_size} into two or more"
+            )
         if self.threads < 1 or self.steps < 1:
             raise InputError(f"--threads {self.threads} and --steps {self.steps}: give 1 or more of each")
 

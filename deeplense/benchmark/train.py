@@ -1,7 +1,7 @@
 """How fast this package trains, beside what a user would run instead.
 
-The same images, network (ResNet-18, one channel), batch and precision for all; they take turns in one process, so that
-whatever else the machine does falls on all of them. Each has a warm-up that is not counted.
+The same images, network (ResNet-18, one channel), training batch and precision for all; they take turns in one process,
+so that whatever else the machine does falls on all of them. Each has a warm-up that is not counted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Train(Benchmark):
     image_size: int = 64
     """Pixels a side."""
     batch_size: int = 128
-    """Images in a batch."""
+    """Images in a training batch, and in a scored one of the others; ours are scored as the device likes it."""
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     """For all of them. auto: fp16 on CUDA, bf16 on a CPU that has it."""
     compile: bool = False
@@ -122,7 +122,7 @@ def measure(wanted: Train) -> dict[str, Any]:
             "waiting": spread(waiting[name]),
             "flops_per_second": rates(count, training[name])["median"] * flops,
             "step_memory_bytes": memory[name],
-            "scoring": rates(count, scoring[name]),
+            "scoring": rates(1, scoring[name]),
         }
         for name, contender in contenders.items()
     }

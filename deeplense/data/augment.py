@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -91,3 +92,9 @@ def resample(pixels: torch.Tensor, maps: torch.Tensor, size: int, stretch: str =
     if stretch == "log":
         return torch.log1p(images * (LOG_STRETCH * scale)) / (math.log1p(LOG_STRETCH) * STD) - MEAN / STD
     return images * (scale / STD) - MEAN / STD
+
+
+def unstretched(images: np.ndarray, stretch: str) -> np.ndarray:
+    """The light, in [0, 1], of images (..., S, S) as `resample` gives them."""
+    unit = images * STD + MEAN
+    return np.expm1(unit * math.log1p(LOG_STRETCH)) / LOG_STRETCH if stretch == "log" else unit
