@@ -122,7 +122,7 @@ def measure(wanted: Train) -> dict[str, Any]:
             "waiting": spread(waiting[name]),
             "flops_per_second": rates(count, training[name])["median"] * flops,
             "step_memory_bytes": memory[name],
-            "scoring": rates(1, scoring[name]),
+            "scoring": rates(count, [count * each for each in scoring[name]]),
         }
         for name, contender in contenders.items()
     }
