@@ -71,7 +71,8 @@ def test_the_work_of_an_image():
 
 
 def test_growth(monkeypatch, capsys):
-    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")  # compiling takes longer than so few images
+    # Compiling takes longer than so few images. Not by the environment, which would disable it for all later tests.
+    monkeypatch.setattr("torch._dynamo.config.disable", True)
     monkeypatch.setattr(growth, "COUNT", 40)
     monkeypatch.setattr(growth, "BATCH", 4)
     monkeypatch.setattr(growth, "SIZE", 32)
