@@ -71,8 +71,6 @@ def test_the_work_of_an_image():
 
 
 def test_growth(monkeypatch, capsys):
-    # Compiling takes longer than so few images. Not by the environment, which would disable it for all later tests.
-    monkeypatch.setattr("torch._dynamo.config.disable", True)
     monkeypatch.setattr(growth, "COUNT", 40)
     monkeypatch.setattr(growth, "BATCH", 4)
     monkeypatch.setattr(growth, "SIZE", 32)
