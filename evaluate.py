@@ -28,12 +28,11 @@ def main(config: EvaluateConfig) -> None:
 
 def score_run(config: EvaluateConfig) -> None:
     """The story of scoring a run."""
-    import torch  # here and not above: --help should not wait for it
-
+    # Here and not above: torch takes seconds to import, and --help should not wait for it.
     from deeplense.attribution import explain_with
     from deeplense.cli import load_config
     from deeplense.evaluation import load_best, say, store_for, write_evaluation
-    from deeplense.prediction import predict_views
+    from deeplense.prediction import predict_views, scoring_device
     from deeplense.recalibration import card_for
     from deeplense.scored import name_of, other_images, own_images
     from deeplense.sensitivity import measure
@@ -53,7 +52,7 @@ def score_run(config: EvaluateConfig) -> None:
         about = {"data": config.data, "left_out_since_learned_from": left_out, "tta": config.tta}
     name = name_of(config)
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = scoring_device()
     model.to(device)
     card = card_for(run, model, card, trained, config)
     store = store_for(images, card, device)
@@ -69,12 +68,10 @@ def score_run(config: EvaluateConfig) -> None:
 
 def compare_runs(config: EvaluateConfig) -> None:
     """The story of finding out which run is better."""
-    import torch
-
     from deeplense.cli import load_config
     from deeplense.comparison import Contestant, compare, names_of, refuse_other_classes, say, write_comparison
     from deeplense.evaluation import load_best, store_for
-    from deeplense.prediction import predict_views
+    from deeplense.prediction import predict_views, scoring_device
     from deeplense.recalibration import card_for
     from deeplense.scored import common_images
     from deeplense.symmetry import viewed_of
@@ -85,7 +82,7 @@ def compare_runs(config: EvaluateConfig) -> None:
     images, indices, left_out = common_images(config.runs, cards[0], settings[0], config)
     assert images.labels is not None
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = scoring_device()
     contestants = []
     for run, name, trained in zip(config.runs, names_of(config.runs), settings, strict=True):
         model, card = load_best(run)

@@ -23,7 +23,7 @@ from deeplense.data.thumbnails import Thumbnails
 from deeplense.errors import InputError
 from deeplense.files import replaced_name, replacing, write_json
 from deeplense.metrics import calibration_scores, predict_labels, score
-from deeplense.model import build_model, probabilities
+from deeplense.model import build_model, placed, probabilities
 from deeplense.prediction import Predictions
 from deeplense.report import reporting
 from deeplense.symmetry import Symmetry, average
@@ -196,7 +196,7 @@ def load_best(run: Path) -> tuple[torch.nn.Module, ModelCard]:
     except Exception as error:  # safetensors and torch raise many kinds for damaged files
         reason = str(error).splitlines()[0]
         raise InputError(f"{folder / 'model.safetensors'} is damaged ({reason}): restore it") from None
-    return model.eval().to(memory_format=torch.channels_last), card
+    return placed(model.eval(), torch.device("cpu")), card
 
 
 def store_for(images: ImageSet, card: ModelCard, device: torch.device) -> PixelStore:

@@ -18,6 +18,7 @@ from torchvision.models import ResNet18_Weights
 
 from deeplense.config import ModelConfig
 from deeplense.errors import InputError, run_command
+from deeplense.smallmaps import with_small_maps
 
 State = dict[str, torch.Tensor]
 
@@ -51,6 +52,14 @@ def build_model(classes: int, channels: int = 1) -> torchvision.models.ResNet:
         model.conv1 = torch.nn.Conv2d(channels, 64, stem.kernel_size, stem.stride, stem.padding, bias=False)
         torch.nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
     return model
+
+
+def placed(model: torch.nn.Module, device: torch.device, channels_last: bool = True) -> torch.nn.Module:
+    """`model` on `device`, in that memory layout; with the same weights, under the same names."""
+    if device.type == "cpu":
+        with_small_maps(model)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
 
 
 def initialize(model: torch.nn.Module, config: ModelConfig) -> Initialization:

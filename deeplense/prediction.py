@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from deeplense.data.batches import PixelStore, plain_batches
+from deeplense.heap import keep_freed_memory
 from deeplense.symmetry import VIEWS, EightViews, average
 
 EVAL_BATCH = {"cpu": 128, "cuda": 2048}
@@ -27,6 +28,14 @@ class Predictions:
     """(m, 8, L), of the images `viewed` alone."""
     viewed: np.ndarray
     """(m,) which of the n images were looked at in all eight views."""
+
+
+def scoring_device() -> torch.device:
+    """Where predictions are made that no training run goes with: a GPU, if there is one."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    keep_freed_memory()
+    return torch.device("cpu")
 
 
 def eval_batch(device: torch.device, size: int) -> int:

@@ -27,7 +27,7 @@ from deeplense.errors import InputError
 from deeplense.evaluation import ModelCard
 from deeplense.files import replacing, write_json
 from deeplense.model import log_odds
-from deeplense.prediction import eval_batch
+from deeplense.prediction import eval_batch, scoring_device
 from deeplense.scored import name_of
 from deeplense.sensitivity_figure import plot_sensitivity
 from deeplense.simulation.draw import Draws
@@ -102,7 +102,7 @@ def measure(config: EvaluateConfig, model: torch.nn.Module, card: ModelCard, tra
     """
     lens_set = find_lens_set(config, card, trained_on)
     name = name_of(config)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = scoring_device()
     scorer = _scorer(model.to(device).eval(), card)
     smooth, single, population = simulate_and_score(lens_set, scorer, config, device)
     thresholds = [threshold_at(smooth["score"], fpr) for fpr in FALSE_POSITIVE_RATES]

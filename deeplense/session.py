@@ -24,7 +24,8 @@ from deeplense.data.imageset import ImageSet
 from deeplense.data.simulated import load_data
 from deeplense.data.split import PARTS, Split
 from deeplense.errors import InputError, LostProcess, is_first_process
-from deeplense.model import Initialization
+from deeplense.heap import keep_freed_memory
+from deeplense.model import Initialization, placed
 from deeplense.precision import effective_precision
 
 T = TypeVar("T")
@@ -50,6 +51,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         )
     if state.device.type == "cpu":
         _use_cores(state)
+        keep_freed_memory()
     precision = effective_precision(config.compute.mixed_precision, state.device)
     torch.backends.cudnn.benchmark = True  # shapes never change
     torch.manual_seed(config.run.seed)  # the first weights; all else has seeds of its own
@@ -158,8 +160,7 @@ def prepare_network(accelerator: Accelerator, model: torch.nn.Module, config: Tr
     device = accelerator.device
     if config.compute.sync_batchnorm and accelerator.num_processes > 1:
         synchronized(model, device)
-    layout = torch.channels_last if config.compute.channels_last else torch.contiguous_format
-    model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    placed(model, device, config.compute.channels_last)
     if not config.compute.compile:
         return False
     reason = why_not(device.type)

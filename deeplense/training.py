@@ -36,7 +36,7 @@ from deeplense.errors import Stopped, TrainingError
 from deeplense.evaluation import ModelCard
 from deeplense.files import write_folder
 from deeplense.metrics import score
-from deeplense.model import build_model, loss_function, probabilities
+from deeplense.model import build_model, loss_function, placed, probabilities
 from deeplense.optimization import learning_rate, make_optimizer
 from deeplense.prediction import predict
 from deeplense.profiling import UNTRACED, tracing
@@ -439,8 +439,6 @@ VALIDATION_SCORES = (
 def _average_of(model: torch.nn.Module, classes: tuple[str, ...], config: TrainConfig) -> torch.nn.Module:
     """A second network that holds the moving average; it starts as a copy."""
     average = build_model(len(classes), config.data.channels)
-    device = next(model.parameters()).device
-    layout = torch.channels_last if config.compute.channels_last else torch.contiguous_format
-    average = average.to(device, memory_format=layout)
+    placed(average, next(model.parameters()).device, config.compute.channels_last)
     average.load_state_dict(model.state_dict())
     return average.eval().requires_grad_(False)

@@ -6,6 +6,7 @@ waited for its next batch.
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import time
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,7 @@ from torchvision.datasets import ImageFolder
 
 from deeplense import session
 from deeplense.config import TrainConfig
+from deeplense.data.images import load_images
 from deeplense.data.imageset import ImageSet
 from deeplense.data.split import Split
 from deeplense.errors import InputError
@@ -85,6 +87,11 @@ class Ours:
         return (time.perf_counter() - start) / images
 
 
+def our_loop(config: TrainConfig, steps: int) -> Ours:
+    """Ours, on the images that `config` names."""
+    return Ours(config, load_images(config.data.data), steps, Path(config.run.output_dir))
+
+
 class _Timed:
     """Batches, with the time that getting them takes."""
 
@@ -128,7 +135,7 @@ class Plain:
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.model = build_model(2, 1).to(device=self.device, memory_format=self.layout)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE)
-        self.precision = _precision(config)
+        self.precision = effective_precision(config.compute.mixed_precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.batches = itertools.chain.from_iterable(loader for _ in itertools.count())
         self.scored = itertools.chain.from_iterable(plain_loader for _ in itertools.count())
@@ -189,12 +196,8 @@ def tuned_loop(config: TrainConfig) -> Plain:
 
 def timm_loop(config: TrainConfig) -> Plain:
     """(c) timm's data set, loader and prefetcher, and its way of a step."""
-    try:
-        from timm.data import ImageDataset, create_loader
-    except ImportError:
-        raise InputError(
-            "timm is not installed: pip install 'deeplense[bench]', or leave it out of --against"
-        ) from None
+    from timm.data import ImageDataset, create_loader
+
     cuda, workers = torch.cuda.is_available(), joblib.cpu_count()
     size = config.data.image_size
     common: dict[str, Any] = {
@@ -220,6 +223,12 @@ def timm_loop(config: TrainConfig) -> Plain:
     plain_loader = create_loader(is_training=False, crop_pct=1.0, **common)
     what = f"timm's loader with {workers} workers{' and prefetcher' if cuda else ''}, channels-last (no rotation)"
     return Plain(what, config, loader, plain_loader, channels_last=True)
+
+
+def require_timm() -> None:
+    """Raises `InputError` where timm is not installed."""
+    if importlib.util.find_spec("timm") is None:
+        raise InputError("timm is not installed: pip install 'deeplense[bench]', or leave it out of --against")
 
 
 CONTENDERS = {"report": report_loop, "tuned": tuned_loop, "timm": timm_loop}
@@ -249,11 +258,6 @@ def _loaders(config: TrainConfig, **settings: Any) -> tuple[Batched, Batched]:
         )
 
     return loader([*decoding, *augmentation, *scaling], True), loader([*decoding, *scaling], False)
-
-
-def _precision(config: TrainConfig) -> str:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return effective_precision(config.compute.mixed_precision, device)
 
 
 def _wait() -> None:

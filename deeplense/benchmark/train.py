@@ -1,19 +1,25 @@
 """How fast this package trains, beside what a user would run instead.
 
-The same images, network (ResNet-18, one channel), training batch and precision for all; they take turns in one process,
-so that whatever else the machine does falls on all of them. Each has a warm-up that is not counted.
+The same images, network (ResNet-18, one channel), training batch and precision for all; each has a process
+of its own, as a user would have it, and they take turns, so that whatever else the machine does falls on all of them.
+Each has a warm-up that is not counted.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from deeplense.benchmark.measuring import Benchmark, about, heading, image_folder, rates, shown, spread
 from deeplense.errors import InputError
+
+if TYPE_CHECKING:
+    from deeplense.benchmark.contenders import Contender
 
 Name = Literal["report", "tuned", "timm"]
 
@@ -74,41 +80,40 @@ def show(result: dict[str, Any]) -> None:
 def measure(wanted: Train) -> dict[str, Any]:
     """Images/s of training and scoring, share of the time that goes into batches, FLOP/s, memory above data and model.
 
-    The memory is that of a GPU; on a CPU, where all share one process, it is None.
+    The memory is that of a GPU; on a CPU it is None.
     """
     import torch
 
-    from deeplense.benchmark.contenders import CONTENDERS, Contender, Ours
-    from deeplense.config import ComputeConfig, DataConfig, OptimizationConfig, TrackingConfig, TrainConfig
-    from deeplense.data.images import load_images
+    from deeplense.benchmark.apart import apart
+    from deeplense.benchmark.contenders import CONTENDERS, our_loop, require_timm
+    from deeplense.config import ComputeConfig, DataConfig, OptimizationConfig, RunConfig, TrackingConfig, TrainConfig
+    from deeplense.precision import effective_precision
 
     cuda = torch.cuda.is_available()
     device = "cuda" if cuda else "cpu"
     steps = wanted.steps or (500 if cuda else 10)
     count = wanted.batch_size * steps
-    with image_folder(wanted.data) as folder, tempfile.TemporaryDirectory() as nowhere:
+    if "timm" in wanted.against:
+        require_timm()
+    with image_folder(wanted.data) as folder, tempfile.TemporaryDirectory() as nowhere, ExitStack() as processes:
         config = TrainConfig(
             data=DataConfig(data=str(folder), image_size=wanted.image_size),
             optimization=OptimizationConfig(batch_size=wanted.batch_size),
             compute=ComputeConfig(mixed_precision=wanted.mixed_precision, compile=wanted.compile),
+            run=RunConfig(output_dir=nowhere),
             tracking=TrackingConfig(wandb="disabled"),
         )
-        ours = Ours(config, load_images(str(folder)), steps, Path(nowhere))
-        contenders: dict[str, Contender] = {"deeplense": ours}
-        contenders |= {name: CONTENDERS[name](config) for name in wanted.against}
+        ways: dict[str, Callable[[], Contender]] = {"deeplense": partial(our_loop, config, steps)}
+        ways |= {name: partial(CONTENDERS[name], config) for name in wanted.against}
+        contenders = {name: processes.enter_context(apart(make)) for name, make in ways.items()}
         training: dict[str, list[float]] = {name: [] for name in contenders}
         waiting: dict[str, list[float]] = {name: [] for name in contenders}
         scoring: dict[str, list[float]] = {name: [] for name in contenders}
-        memory: dict[str, int | None] = dict.fromkeys(contenders)
+        memory: dict[str, int | None] = {}
         for turn in range(wanted.rounds + 1):
             for name, contender in contenders.items():
-                if cuda:
-                    torch.cuda.reset_peak_memory_stats()
-                    held = torch.cuda.memory_allocated()
                 time.sleep(0.5)  # workers of the one before fill their queues
-                took, waited = contender.run(steps)
-                if cuda:
-                    memory[name] = torch.cuda.max_memory_allocated() - held
+                took, waited, memory[name] = contender.run(steps)
                 scored = contender.score(count)
                 if turn:  # the first one warms up
                     training[name].append(took)
@@ -126,7 +131,7 @@ def measure(wanted: Train) -> dict[str, Any]:
         }
         for name, contender in contenders.items()
     }
-    precision = ours.trainer.accelerator.mixed_precision
+    precision = effective_precision(wanted.mixed_precision, torch.device(device))
     packages = ["torch", "torchvision", "accelerate", *(["timm"] if "timm" in wanted.against else [])]
     return about(wanted, device, *packages) | {
         "precision": precision,
