@@ -36,7 +36,7 @@ def score_run(config: EvaluateConfig) -> None:
     from deeplense.recalibration import card_for
     from deeplense.scored import name_of, other_images, own_images
     from deeplense.sensitivity import measure
-    from deeplense.symmetry import viewed_of
+    from deeplense.symmetry import shown_views, viewed_of
 
     run = config.run
     model, card = load_best(run)
@@ -56,8 +56,8 @@ def score_run(config: EvaluateConfig) -> None:
     model.to(device)
     card = card_for(run, model, card, trained, config)
     store = store_for(images, card, device)
-    viewed = viewed_of(len(indices) if images.labels is not None or config.tta else 0, config.tta)
-    predictions = predict_views(model, store, indices, viewed, config.tta, config.batch_size)
+    viewed, shown = viewed_of(len(indices) if images.labels is not None else 0), shown_views(trained.augment)
+    predictions = predict_views(model, store, indices, viewed, shown, config.tta, config.batch_size)
     folder = run / "evaluation" / name
     title = f"{run.name} on {name}"
     explain = explain_with(model, card, images, store, indices, title, config.attribution_images)
@@ -74,7 +74,7 @@ def compare_runs(config: EvaluateConfig) -> None:
     from deeplense.prediction import predict_views, scoring_device
     from deeplense.recalibration import card_for
     from deeplense.scored import common_images
-    from deeplense.symmetry import viewed_of
+    from deeplense.symmetry import shown_views, viewed_of
 
     cards = [load_best(run)[1] for run in config.runs]
     refuse_other_classes(config.runs, cards)
@@ -88,9 +88,9 @@ def compare_runs(config: EvaluateConfig) -> None:
         model, card = load_best(run)
         model.to(device)
         card = card_for(run, model, card, trained, config)
-        viewed = viewed_of(len(indices) if config.tta else 0, config.tta)
         store = store_for(images, card, device)
-        logits = predict_views(model, store, indices, viewed, config.tta, config.batch_size).logits
+        shown = shown_views(trained.augment)
+        logits = predict_views(model, store, indices, viewed_of(0), shown, config.tta, config.batch_size).logits
         contestants.append(Contestant(name, trained, card, card.probabilities(logits)))
     comparison = compare(contestants, images.labels[indices])
     about = {"images": config.data or f"test images of {config.run}", "left_out": left_out, "tta": config.tta}

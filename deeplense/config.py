@@ -40,6 +40,8 @@ class DataConfig(_Settings):
     """A folder of class folders, a packed set, or the name of a simulated set."""
     image_size: int = 64
     """Pixels a side after the resample."""
+    crop: float = 1.0
+    """Part of each side of an image that the network sees, in its middle; 1: all of it."""
     channels: Literal[1, 3] = 1
     """Channels that the network sees: colour becomes 1 by luminance, grey becomes 3 by copying."""
     normalize: Literal["auto", "range", "minmax"] = "auto"
@@ -58,6 +60,7 @@ class DataConfig(_Settings):
             32 <= self.image_size <= 1024,
             f"--image-size {self.image_size}: give 32 to 1024 pixels a side (the network halves them five times)",
         )
+        _require(0 < self.crop <= 1, f"--crop {self.crop}: give the part of a side to keep, above 0 up to 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -322,8 +325,8 @@ class EvaluateConfig(_Settings):
     allow_overlap: tyro.conf.FlagCreatePairsOff[bool] = False
     """With --data that holds images the run has learned from: score the rest, and say so."""
     tta: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Average the logits over flips and quarter turns, with a temperature and threshold that are fitted for it
-    on the run's own validation images."""
+    """Average the logits over the flips and quarter turns that the run was trained with, with a temperature and
+    threshold that are fitted for it on the run's own validation images."""
     fpr: float | None = None
     """A threshold of this false-positive rate on the run's own validation images; none: the one kept with the run."""
     bad_images: Literal["error", "skip"] = "error"

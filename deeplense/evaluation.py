@@ -50,7 +50,8 @@ class ModelCard:
     threshold_from: str | None = None
     """How the threshold was chosen."""
     stretch: str = "none"
-    """As in `DataConfig`."""
+    crop: float = 1.0
+    """These two as in `DataConfig`."""
 
     def probabilities(self, logits: torch.Tensor) -> np.ndarray:
         """Calibrated probability of each class (n, K) float64 from logits (n, 1) or (n, K)."""
@@ -151,7 +152,8 @@ def _calibration(labels: np.ndarray, raw: np.ndarray, chances: np.ndarray, card:
 
 def _symmetry(predictions: Predictions, card: ModelCard) -> Symmetry:
     chances = card.probabilities(predictions.views.flatten(0, 1)).reshape(*predictions.views.shape[:2], -1)
-    return Symmetry(predictions.viewed, chances, card.probabilities(average(predictions.views)), card.decides_at)
+    averaged = card.probabilities(average(predictions.views[:, list(predictions.shown)]))
+    return Symmetry(predictions.viewed, chances, averaged, predictions.shown, card.decides_at)
 
 
 def _show_wrong(
@@ -206,6 +208,7 @@ def store_for(images: ImageSet, card: ModelCard, device: torch.device) -> PixelS
         channels=card.channels,  # type: ignore[arg-type]
         normalize=card.normalize,  # type: ignore[arg-type]
         stretch=card.stretch,  # type: ignore[arg-type]
+        crop=card.crop,
     )
     return PixelStore(images, treatment, device)
 

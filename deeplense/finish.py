@@ -18,7 +18,7 @@ from deeplense.evaluation import ModelCard, load_best, say, write_evaluation
 from deeplense.files import write_json
 from deeplense.metrics import predict_labels
 from deeplense.prediction import predict_views
-from deeplense.symmetry import viewed_of
+from deeplense.symmetry import shown_views, viewed_of
 from deeplense.tracking import Tracker
 from deeplense.training import Trainer
 
@@ -85,8 +85,8 @@ def score_test(
         return {}
     model, card = load_best(folder)
     model.to(accelerator.device)
-    viewed = viewed_of(len(split.test), tta=False)
-    predictions = predict_views(model, trainer.store, split.test, viewed, accelerator=accelerator)
+    viewed, shown = viewed_of(len(split.test)), shown_views(trainer.config.augment)
+    predictions = predict_views(model, trainer.store, split.test, viewed, shown, accelerator=accelerator)
     if tracker is None:
         return {}
     title = f"{folder.name}, test part"

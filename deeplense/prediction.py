@@ -12,7 +12,7 @@ from accelerate import Accelerator
 
 from deeplense.data.batches import PixelStore, plain_batches
 from deeplense.heap import keep_freed_memory
-from deeplense.symmetry import VIEWS, EightViews, average
+from deeplense.symmetry import VIEWS, Views, average
 
 EVAL_BATCH = {"cpu": 128, "cuda": 2048}
 """Images of 64 px at a time: on a CPU the activations of more do not fit its caches, and it is a third slower."""
@@ -28,6 +28,8 @@ class Predictions:
     """(m, 8, L), of the images `viewed` alone."""
     viewed: np.ndarray
     """(m,) which of the n images were looked at in all eight views."""
+    shown: tuple[int, ...]
+    """The views that training has shown, which averages are over."""
 
 
 def scoring_device() -> torch.device:
@@ -84,6 +86,7 @@ def predict_views(
     store: PixelStore,
     indices: np.ndarray,
     viewed: np.ndarray,
+    shown: tuple[int, ...],
     tta: bool = False,
     batch_size: int | None = None,
     accelerator: Accelerator | None = None,
@@ -93,16 +96,16 @@ def predict_views(
     Args:
         indices: (n,) the images.
         viewed: (m,) places in `indices`, ascending: those to look at in all views.
-        tta: the average over the views is what is scored; then `viewed` is all of them.
+        shown: the views that training has shown: `symmetry.shown_views`.
+        tta: what is scored is the average over those, and not the image as it is.
     """
     views = torch.empty(0, len(VIEWS), 1)
     if len(viewed):
-        views = predict(EightViews(model), store, indices[viewed], batch_size, accelerator)
+        views = predict(Views(model), store, indices[viewed], batch_size, accelerator)
         views = views.unflatten(1, (len(VIEWS), -1))
-    if tta:
-        logits = average(views)
-    elif len(viewed) == len(indices):
-        logits = views[:, 0]
+    scored = shown if tta else (0,)
+    if len(viewed) == len(indices):
+        own = views[:, list(scored)]
     else:
-        logits = predict(model, store, indices, batch_size, accelerator)
-    return Predictions(logits, views, viewed)
+        own = predict(Views(model, scored), store, indices, batch_size, accelerator).unflatten(1, (len(scored), -1))
+    return Predictions(average(own), views, viewed, shown)

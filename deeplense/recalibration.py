@@ -15,7 +15,7 @@ from deeplense.errors import InputError
 from deeplense.evaluation import ModelCard, store_for
 from deeplense.prediction import predict_views
 from deeplense.scored import own_images
-from deeplense.symmetry import viewed_of
+from deeplense.symmetry import shown_views, viewed_of
 
 
 def card_for(
@@ -37,10 +37,11 @@ def card_for(
         return card
     asked = "--tta" if config.fpr is None else "--fpr"
     refuse_rate(config.fpr, card.classes)
-    if config.tta and trained.augment.rotation < 90:
+    shown = shown_views(trained.augment)
+    if config.tta and len(shown) == 1:
         print(
-            f"note: {run} was trained with --rotation {trained.augment.rotation:g} and may not know quarter turns: "
-            "see whether the average ranks better than the image as it is",
+            f"note: {run} was trained with --no-flips and --rotation {trained.augment.rotation:g}: it knows one view "
+            "of an image, and --tta changes nothing",
             file=sys.stderr,
         )
     if not any(row["split"] == "val" for row in read_split(run / "split.csv")):
@@ -54,8 +55,7 @@ def card_for(
     assert images.labels is not None
     print(f"fitting temperature and threshold on {len(indices)} validation images", file=sys.stderr)
     store = store_for(images, card, next(model.parameters()).device)
-    viewed = viewed_of(len(indices), tta=True) if config.tta else viewed_of(0, tta=False)
-    logits = predict_views(model, store, indices, viewed, config.tta, config.batch_size).logits
+    logits = predict_views(model, store, indices, viewed_of(0), shown, config.tta, config.batch_size).logits
     return dataclasses.replace(
         card, **dataclasses.asdict(calibrate(logits.cpu().numpy(), images.labels[indices], config.fpr))
     )

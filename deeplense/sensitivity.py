@@ -243,7 +243,8 @@ def _scorer(model: torch.nn.Module, card: ModelCard) -> Callable[[torch.Tensor],
     @torch.inference_mode()
     def score(counts: torch.Tensor) -> np.ndarray:
         pixels = to_unit(counts[:, None], card.channels, card.normalize)
-        images = resample(pixels, affine(None, len(pixels), 0.0, False, pixels.device), card.image_size, card.stretch)
+        maps = affine(None, len(pixels), 0.0, False, pixels.device)
+        images = resample(pixels, maps, card.image_size, card.stretch, card.crop)
         logits = [model(part) for part in images.split(eval_batch(images.device, card.image_size))]
         return log_odds(torch.cat(logits).double()).cpu().numpy()
 

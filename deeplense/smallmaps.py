@@ -46,7 +46,8 @@ def _covered(at: int, stride: int, side: int) -> tuple[slice, slice]:
 def with_small_maps(model: torch.nn.Module) -> torch.nn.Module:
     """`model`, each of whose 3 x 3 convolutions now looks whether its map is small; weights and names stay."""
     for layer in model.modules():
-        if type(layer) is torch.nn.Conv2d and (layer.kernel_size, layer.padding, layer.groups) == ((3, 3), (1, 1), 1):
-            assert layer.bias is None
+        if type(layer) is not torch.nn.Conv2d or layer.bias is not None or layer.groups > 1:
+            continue
+        if (layer.kernel_size, layer.padding, layer.dilation) == ((3, 3), (1, 1), (1, 1)):
             layer.__class__ = SmallMapConv2d
     return model

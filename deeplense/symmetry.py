@@ -1,51 +1,64 @@
 """The eight views of an image: a lens is one whichever way the camera was turned or the image mirrored.
 
-A network need not know that. How far its predictions change from view to view is measured, and averaging over
-the views takes it out.
+A network need not know that. How far its predictions change from view to view is measured, and averaging over the views
+that training has shown takes out what it knows of it only in part.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from deeplense.config import AugmentConfig
 from deeplense.metrics import Auc, area, predict_labels, wilson_interval
 
 VIEWS = ("0°", "90°", "180°", "270°", "mirrored 0°", "mirrored 90°", "mirrored 180°", "mirrored 270°")
 """The image as it is, its quarter turns, and those of its mirror image."""
 
+ALL = tuple(range(len(VIEWS)))
+"""Views go by their places in `VIEWS`."""
+
 VIEWED = 500
-"""Images whose change is measured, at most, unless all are averaged anyway: each costs eight predictions, so that
-2,000 images take three times as long as without, and more of them not much longer."""
+"""Images whose change is measured, at most: each costs eight predictions, so that 2,000 images take three times as long
+as without, and more of them not much longer."""
 
 
-class EightViews(torch.nn.Module):
-    """A network that looks at all views of each image: (B, C, S, S) to logits (B, 8 L), view after view.
+class Views(torch.nn.Module):
+    """A network that looks at several views of each image: (B, C, S, S) to logits (B, V L), view after view.
 
     Pixels only change places, so nothing is interpolated once more.
     """
 
-    def __init__(self, network: torch.nn.Module) -> None:
+    def __init__(self, network: torch.nn.Module, which: Sequence[int] = ALL) -> None:
         super().__init__()
         self.network = network
+        self.which = which
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.cat([self.network(view) for view in eight_views(images)], 1)
+        return torch.cat([self.network(view_of(images, view)) for view in self.which], 1)
 
 
-def eight_views(images: torch.Tensor) -> Iterator[torch.Tensor]:
-    """The views of images (B, C, S, S), in the order of `VIEWS`."""
-    for side in (images, images.flip(3)):
-        for turns in range(4):
-            yield side.rot90(turns, (2, 3))
+def view_of(images: torch.Tensor, view: int) -> torch.Tensor:
+    """A view of images (B, C, S, S)."""
+    mirrored, turns = divmod(view, 4)
+    return (images.flip(3) if mirrored else images).rot90(turns, (2, 3))
+
+
+def shown_views(augment: AugmentConfig) -> tuple[int, ...]:
+    """The views that training has shown: what a network makes of others is no evidence of what it has learned.
+
+    Flips show the mirror images and the half turn that they make together; rotations of 90° and more, quarter turns.
+    """
+    turns = (0, 1, 2, 3) if augment.rotation >= 90 else (0, 2) if augment.flips else (0,)
+    return turns + tuple(4 + turn for turn in turns) if augment.flips else turns
 
 
 def average(views: torch.Tensor) -> torch.Tensor:
-    """Logits (n, 8, L) of the views to one (n, L).
+    """Logits (n, V, L) of views to one (n, L).
 
     The logits are averaged and not the probabilities: the result is a logit again, which one temperature
     calibrates, and it still ranks images that all views are sure of, whose probabilities round to 0 or 1.
@@ -62,7 +75,9 @@ class Symmetry:
     probabilities: np.ndarray
     """(n, 8, K), each view calibrated as the plain one is."""
     averaged: np.ndarray
-    """(n, K) of the averaged logits, calibrated in the same way."""
+    """(n, K) of the logits averaged over the views that training has shown, calibrated in the same way."""
+    shown: tuple[int, ...]
+    """Those views."""
     threshold: float
     """On label 1, for two classes."""
 
@@ -92,6 +107,7 @@ class Symmetry:
         return {
             "n": len(changed),
             "views": len(VIEWS),
+            "averaged": [VIEWS[view] for view in self.shown],
             "probability_std_mean": float(spread.mean()),
             "probability_std_max": float(spread.max()),
             "class_changes": int(changed.sum()),
@@ -103,8 +119,8 @@ class Symmetry:
         }
 
 
-def viewed_of(count: int, tta: bool) -> np.ndarray:
-    """Which of `count` images to look at in all views, ascending: all for the average, else a fixed random sample."""
-    if tta or count <= VIEWED:
+def viewed_of(count: int) -> np.ndarray:
+    """Which of `count` images to look at in all views, ascending: all of a few, else a fixed random sample."""
+    if count <= VIEWED:
         return np.arange(count)
     return np.sort(np.random.default_rng(0).choice(count, VIEWED, replace=False))

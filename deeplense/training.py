@@ -408,6 +408,7 @@ class Trainer:
             channels=data.channels,
             normalize=data.normalize,
             stretch=data.stretch,
+            crop=data.crop,
             epoch=self.position.epoch,
             val_roc_auc=self.position.best_auc,
             **dataclasses.asdict(fitted),

@@ -21,7 +21,7 @@ class Truth:
     index of the pixels, from the lens at the centre; arcsec."""
 
     half_width: tuple[float, float]
-    """From the centre to the edges of the outermost pixels, along x and y."""
+    """From the centre to the edges of the outermost pixels that the network sees, along x and y."""
     einstein_radius: np.ndarray
     """(n,) of the main lens."""
     subhalos: list[np.ndarray]
@@ -34,14 +34,17 @@ class Truth:
     def pixel_centres(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         """x of the columns and y of the rows, (size,) each, of an image resampled to `size` pixels a side.
 
-        `augment.resample` keeps the edges of the image where they are, whatever the size.
+        `augment.resample` keeps the edges of what is seen where they are, whatever the size.
         """
         middle = (2 * np.arange(size) + 1) / size - 1
         return self.half_width[0] * middle, self.half_width[1] * middle
 
 
-def truth_of(images: ImageSet, indices: np.ndarray) -> Truth | None:
+def truth_of(images: ImageSet, indices: np.ndarray, crop: float = 1.0) -> Truth | None:
     """The truth of some images of a set, found by the content of each; None for a set that has none.
+
+    Args:
+        crop: part of each side that the network sees, as in `DataConfig`.
 
     Raises:
         InputError: the set's files contradict each other.
@@ -62,7 +65,8 @@ def truth_of(images: ImageSet, indices: np.ndarray) -> Truth | None:
             f"{folder}: its truth cannot be read ({type(error).__name__}: {error}): make the set again"
         ) from None
     height, width = images.pixels.shape[2:]
-    return Truth((width * scale / 2, height * scale / 2), np.array(radii), masses)
+    half = crop * scale / 2
+    return Truth((width * half, height * half), np.array(radii), masses)
 
 
 def _catalog(folder: Path, wanted: set[str]) -> dict[str, dict[str, Any]]:

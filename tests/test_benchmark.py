@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from conftest import run_python
 
-from deeplense.benchmark import growth, load, train
+from deeplense.benchmark import growth, load, online, train
 from deeplense.benchmark.growth import Growth
 from deeplense.benchmark.load import Load
 from deeplense.benchmark.measuring import rates
+from deeplense.benchmark.online import Online
 from deeplense.benchmark.processes import Processes
 from deeplense.benchmark.start import Start
 from deeplense.benchmark.train import Train
@@ -36,7 +37,7 @@ def test_loading_a_folder(lenses, monkeypatch, capsys):
 
 
 def test_training_beside_others(lenses, capsys):
-    others = ("report", "tuned", *(["timm"] if importlib.util.find_spec("timm") else []))
+    others = ("report", "tuned", *(["timm"] if importlib.util.find_spec("timm") else []))  # a process each
     result = train.measure(Train(data=str(lenses), against=others, image_size=32, batch_size=16, steps=2))
     assert set(result["results"]) == {"deeplense", *others}
     for one in result["results"].values():
@@ -59,7 +60,7 @@ def test_folders_that_not_all_can_load(lenses, tmp_path):
 
 
 def test_timm_that_is_not_there(lenses, monkeypatch):
-    monkeypatch.setitem(sys.modules, "timm.data", None)
+    monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(InputError, match=r"timm is not installed: pip install"):
         train.measure(Train(data=str(lenses), against=("timm",)))
 
@@ -83,6 +84,14 @@ def test_growth(monkeypatch, capsys):
     assert capsys.readouterr().out.count(" images/s, images on the device") == 4
 
 
+def test_fresh_images_beside_stored_ones(capsys):
+    result = online.measure(Online(image_size=32, batch_size=8, steps=1))
+    assert result["stored"]["rounds"] == result["online"]["rounds"] == 5
+    assert result["ratio"] == result["stored"]["median"] / result["online"]["median"] > 0
+    online.show(result)
+    assert f"an online epoch takes {result['ratio']:.2f} times as long" in capsys.readouterr().out
+
+
 def test_the_command_prints_json_or_one_line(lenses):
     done = run_python("-m", "deeplense.benchmark", "load", "--data", lenses, "--json")
     assert done.returncode == 0, done.stderr
@@ -99,6 +108,7 @@ def test_the_command_prints_json_or_one_line(lenses):
     [
         (Load, {"rounds": 4}, "--rounds 4: give 5 or more"),
         (Train, {"steps": 0}, "--steps 0: give 1 or more"),
+        (Online, {"steps": 0}, "--steps 0: give 1 or more"),
         (Growth, {"batch_sizes": (64, 1)}, "--batch-sizes 1: give 2 or more"),
         (Start, {"batch_size": 1001}, "--batch-size 1001: give 2 to 1000"),
         (Processes, {"processes": 3}, "--processes 3 do not divide --batch-size 128"),

@@ -264,14 +264,15 @@ def test_how_predictions_change_under_symmetry_is_measured(trained):
     assert (trained / "evaluation" / "test" / "symmetry.png").stat().st_size > 10_000
 
 
-def test_averages_do_not_depend_on_how_an_image_is_turned(copy, others, tmp_path, capsys):
-    turned = tmp_path / "turned"
-    for turns, file in enumerate(sorted(others.rglob("*.png"))):
-        target = turned / file.relative_to(others)
+def test_averages_do_not_depend_on_how_an_image_is_mirrored(copy, others, tmp_path, capsys):
+    mirrored = tmp_path / "mirrored"
+    for number, file in enumerate(sorted(others.rglob("*.png"))):
+        target = mirrored / file.relative_to(others)
         target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.rot90(np.asarray(Image.open(file)), turns % 4)).save(target)
+        axes = [(), (0,), (1,), (0, 1)][number % 4]
+        Image.fromarray(np.flip(np.asarray(Image.open(file)), axes)).save(target)
     plain, averaged = [], []
-    for data in (others, turned):
+    for data in (others, mirrored):
         run(copy, "--data", data)
         plain.append([float(row["p_sub"]) for row in predictions(copy / "evaluation" / data.name)])
         run(copy, "--data", data, "--tta")
@@ -279,11 +280,11 @@ def test_averages_do_not_depend_on_how_an_image_is_turned(copy, others, tmp_path
     assert not np.allclose(*plain, atol=1e-3)
     np.testing.assert_allclose(*averaged, atol=1e-4)
     told = capsys.readouterr()
-    assert "was trained with --rotation 30 and may not know quarter turns" in told.err
     assert "fitting temperature and threshold on 24 validation images" in told.err
     scores = metrics(copy, "others-tta")
     assert scores["tta"]
     assert scores["roc_auc"] == pytest.approx(scores["symmetry"]["roc_auc_of_average"])
+    assert scores["symmetry"]["averaged"] == ["0°", "180°", "mirrored 0°", "mirrored 180°"]
     card = json.loads((copy / "best" / "model.json").read_text())
     assert scores["calibration"]["temperature"] != card["temperature"] == metrics(copy)["calibration"]["temperature"]
 

@@ -4,7 +4,8 @@ import torch
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from deeplense.symmetry import VIEWED, VIEWS, EightViews, Symmetry, average, eight_views, viewed_of
+from deeplense.config import AugmentConfig
+from deeplense.symmetry import ALL, VIEWED, VIEWS, Symmetry, Views, average, shown_views, view_of, viewed_of
 
 
 def pixels(seed=0, count=5, size=8):
@@ -24,7 +25,7 @@ class Places(torch.nn.Module):
 
 def test_the_views_are_those_of_numpy():
     images = pixels()
-    views = list(eight_views(images))
+    views = [view_of(images, view) for view in ALL]
     assert len(views) == len(VIEWS) == 8
     for turns in range(4):
         np.testing.assert_array_equal(views[turns], np.rot90(images.numpy(), turns, (2, 3)))
@@ -35,26 +36,43 @@ def test_the_views_are_those_of_numpy():
 @pytest.mark.parametrize("logits", [1, 3])
 def test_each_view_has_its_own_logits(logits):
     network, images = Places(logits), pixels()
-    views = EightViews(network)(images).unflatten(1, (8, -1))  # (5, 8, L)
+    views = Views(network)(images).unflatten(1, (8, -1))  # (5, 8, L)
     assert views.shape == (5, 8, logits)
-    for place, view in enumerate(eight_views(images)):
-        torch.testing.assert_close(views[:, place], network(view))
-    torch.testing.assert_close(average(views), sum(network(view) for view in eight_views(images)) / 8)
+    for view in ALL:
+        torch.testing.assert_close(views[:, view], network(view_of(images, view)))
+    torch.testing.assert_close(average(views), sum(network(view_of(images, view)) for view in ALL) / 8)
 
 
 def test_the_average_is_the_same_whichever_way_an_image_is_turned():
-    network, images = EightViews(Places()), pixels()
+    network, images = Views(Places()), pixels()
     expected = average(network(images).unflatten(1, (8, -1)))
-    for view in eight_views(images):
-        torch.testing.assert_close(average(network(view).unflatten(1, (8, -1))), expected, atol=1e-5, rtol=0)
-        assert not torch.allclose(Places()(view), Places()(images)) or torch.equal(view, images)
+    for turned in (view_of(images, view) for view in ALL):
+        torch.testing.assert_close(average(network(turned).unflatten(1, (8, -1))), expected, atol=1e-5, rtol=0)
+        assert not torch.allclose(Places()(turned), Places()(images)) or torch.equal(turned, images)
+
+
+@pytest.mark.parametrize(
+    ("rotation", "flips", "shown"),
+    [
+        (30, False, [0]),
+        (30, True, [0, 2, 4, 6]),  # an image mirrored both ways is turned by half
+        (180, False, [0, 1, 2, 3]),
+        (180, True, list(range(8))),
+    ],
+)
+def test_averages_are_over_the_views_that_training_shows(rotation, flips, shown):
+    assert sorted(shown_views(AugmentConfig(rotation, flips))) == shown
+    images = pixels()
+    mirrored = {images.flip(dims).numpy().tobytes() for dims in ((), (2,), (3,), (2, 3))}
+    if (rotation, flips) == (30, True):
+        assert {view_of(images, view).numpy().tobytes() for view in shown} == mirrored
 
 
 def measured(chances, threshold=0.5, averaged=None):
     """Of the probabilities (n, 8) of label 1."""
     chances = np.asarray(chances, float)
     two = np.stack([1 - chances, chances], 2)
-    return Symmetry(np.arange(len(chances)), two, two.mean(1) if averaged is None else averaged, threshold)
+    return Symmetry(np.arange(len(chances)), two, two.mean(1) if averaged is None else averaged, ALL, threshold)
 
 
 def test_the_summary_by_hand():
@@ -63,6 +81,7 @@ def test_the_summary_by_hand():
     spreads = [0, 0.1, 0.8 * np.sqrt(7) / 8, 0]
     assert summary["probability_std_mean"] == pytest.approx(np.mean(spreads))
     assert summary["probability_std_max"] == pytest.approx(max(spreads))
+    assert summary["averaged"] == list(VIEWS)
     assert (summary["n"], summary["views"], summary["class_changes"], summary["class_changes_share"]) == (4, 8, 2, 0.5)
     interval = stats.binomtest(2, 4).proportion_ci(method="wilson")
     assert (summary["class_changes_share_low"], summary["class_changes_share_high"]) == (interval.low, interval.high)
@@ -77,7 +96,7 @@ def test_the_areas_are_those_of_scikit_learn():
     labels = random.integers(0, 3, 200)
     logits = random.normal(size=(200, 8, 3)) + np.eye(3)[labels][:, None]
     chances = np.exp(logits) / np.exp(logits).sum(2, keepdims=True)
-    symmetry = Symmetry(np.arange(200), chances, chances.mean(1), 0.5)
+    symmetry = Symmetry(np.arange(200), chances, chances.mean(1), ALL, 0.5)
     views, averaged = symmetry.areas(labels)
     expected = [roc_auc_score(labels, chances[:, view], multi_class="ovr") for view in range(8)]
     assert [one.value for one in views] == pytest.approx(expected)
@@ -92,10 +111,9 @@ def test_one_class_has_no_areas():
 
 
 def test_which_images_are_looked_at():
-    assert viewed_of(7, tta=False).tolist() == list(range(7))
-    assert len(viewed_of(5 * VIEWED, tta=True)) == 5 * VIEWED
-    some = viewed_of(5 * VIEWED, tta=False)
+    assert viewed_of(7).tolist() == list(range(7))
+    some = viewed_of(5 * VIEWED)
     assert len(set(some.tolist())) == VIEWED
     assert (np.diff(some) > 0).all()
     assert some.max() > 4 * VIEWED
-    np.testing.assert_array_equal(some, viewed_of(5 * VIEWED, tta=False))
+    np.testing.assert_array_equal(some, viewed_of(5 * VIEWED))

@@ -64,7 +64,7 @@ class PixelStore:
 
     def resample(self, pixels: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
         """What the network sees of pixels in [0, 1], turned and mirrored by `maps`: `augment.resample`."""
-        return resample(pixels, maps, self.config.image_size, self.config.stretch)
+        return resample(pixels, maps, self.config.image_size, self.config.stretch, self.config.crop)
 
     def _refuse_other_ranges(self) -> None:
         for start in range(0, len(self.host), UPLOAD):

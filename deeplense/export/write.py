@@ -68,7 +68,8 @@ class FromPixels(torch.nn.Module):
         """Probabilities (B, K) float32 of raw pixels (B, C, H, W)."""
         unit = to_unit(pixels, self.card.channels, self.card.normalize)
         maps = affine(None, pixels.shape[0], 0.0, False, pixels.device)
-        logits = self.network(resample(unit, maps, self.card.image_size, self.card.stretch)) / self.temperature
+        images = resample(unit, maps, self.card.image_size, self.card.stretch, self.card.crop)
+        logits = self.network(images) / self.temperature
         if logits.shape[1] == 1:
             return torch.cat([(-logits).sigmoid(), logits.sigmoid()], 1)
         return logits.softmax(1)
