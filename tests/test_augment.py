@@ -51,6 +51,21 @@ def test_rotation_is_that_of_torchvision(angle):
     assert ours[0, 0, 0, 0] == 0 if abs(angle) > 20 else True  # dark outside, as there
 
 
+def test_a_crop_is_the_middle_at_the_same_scale():
+    images = blurred()
+    maps = affine(None, 4, 30, True, CPU)
+    torch.testing.assert_close(resample(images, maps, 30, crop=0.5), resample(images[..., 15:45, 15:45], maps, 30))
+    # As many samples a pixel as the middle needs, not the whole.
+    torch.testing.assert_close(resample(images, maps, 15, crop=0.5), resample(images[..., 15:45, 15:45], maps, 15))
+
+
+def test_what_turns_into_a_crop_is_the_image_and_not_the_dark():
+    bright = torch.full((1, 1, 60, 60), 255, dtype=torch.uint8)
+    maps = affine(draws_for(30, 30), 1, 30, True, CPU)
+    assert resample(bright, maps, 30).min() == -1
+    torch.testing.assert_close(resample(bright, maps, 30, crop=0.5), torch.ones(1, 1, 30, 30))
+
+
 def test_each_image_has_its_own_map():
     images = blurred(1).expand(64, -1, -1, -1)
     maps = affine(torch.rand(64, 3, generator=torch.Generator().manual_seed(0)), 64, 180, True, CPU)

@@ -93,17 +93,17 @@ def test_torch_says_the_same_without_the_program_and_without_pickles(copy, lense
     assert pickled == []
 
 
-def made_run(folder, data, channels=1, normalize="auto", size=32, stretch="none"):
+def made_run(folder, data, channels=1, normalize="auto", size=32, **treatment):
     """A run folder with random weights, as far as an export needs one."""
     images = load_images(str(data))
     torch.manual_seed(0)
     model = build_model(len(images.classes), channels)
     model.fc.weight.data *= 3
-    card = ModelCard(images.classes, size, channels, normalize, 0.5, 1, None, stretch=stretch)
+    card = ModelCard(images.classes, size, channels, normalize, 0.5, 1, None, **treatment)
     (folder / "best").mkdir(parents=True)
     save_file(model.state_dict(), folder / "best" / "model.safetensors")
     write_json(folder / "best" / "model.json", dataclasses.asdict(card))
-    data_config = DataConfig(data=str(data), image_size=size, channels=channels, normalize=normalize, stretch=stretch)
+    data_config = DataConfig(data=str(data), image_size=size, channels=channels, normalize=normalize, **treatment)
     save_config(TrainConfig(data=data_config, run=RunConfig(name="made")), folder / "config.json")
     return folder
 
@@ -145,11 +145,12 @@ def test_every_kind_of_pixels(tmp_path, kind):
     assert np.ptp(own, axis=0).min() > 0.01  # else any two networks would agree
 
 
-def test_stretched_colour_in_onnx(tmp_path):
+@pytest.mark.parametrize("treatment", [{"stretch": "log"}, {"crop": 0.6}], ids=["stretched", "cropped"])
+def test_stretched_and_cropped_colour_in_onnx(tmp_path, treatment):
     data = packed(tmp_path / "set", np.random.default_rng(0).integers(0, 255, (6, 3, 50, 50), dtype=np.uint8))
-    plain, stretched = (made_run(tmp_path / stretch, data, stretch=stretch) for stretch in ("none", "log"))
-    assert export(stretched, "onnx").difference < 1e-5
-    (network, as_it_is), (_, card) = load_best(plain), load_best(stretched)
+    plain, treated = (made_run(tmp_path / name, data, **how) for name, how in (("plain", {}), ("treated", treatment)))
+    assert export(treated, "onnx").difference < 1e-5
+    (network, as_it_is), (_, card) = load_best(plain), load_best(treated)
     given = some_images(plain, None)
     assert np.abs(own_probabilities(network, as_it_is, given) - own_probabilities(network, card, given)).max() > 1e-3
 

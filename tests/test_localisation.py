@@ -46,20 +46,23 @@ def planted(folder, height=150, width=150, scale=0.05):
     return folder
 
 
-def seen(images, size):
+def seen(images, size, crop=1.0):
     """As the network sees them: (n, size, size)."""
-    store = PixelStore(images, DataConfig(image_size=size), torch.device("cpu"))
+    store = PixelStore(images, DataConfig(image_size=size, crop=crop), torch.device("cpu"))
     return next(plain_batches(store, np.arange(len(images)), len(images)))[:, 0].numpy()
 
 
-@pytest.mark.parametrize(("height", "width", "size"), [(150, 150, 64), (150, 150, 150), (160, 140, 64), (150, 150, 96)])
-def test_a_planted_spot_is_where_the_table_says(tmp_path, height, width, size):
+@pytest.mark.parametrize(
+    ("height", "width", "size", "crop"),
+    [(150, 150, 64, 1.0), (150, 150, 150, 1.0), (160, 140, 64, 1.0), (150, 150, 96, 0.9), (160, 140, 64, 0.88)],
+)
+def test_a_planted_spot_is_where_the_table_says(tmp_path, height, width, size, crop):
     images = read_packed(planted(tmp_path / "set", height, width))
     chosen = np.array([2, 0, 1])
-    truth = truth_of(images, chosen)
-    assert truth.half_width == pytest.approx((width * 0.025, height * 0.025))
-    peaks = peak_positions(seen(images, size)[chosen], truth)
-    pixel = max(height, width) * 0.05 / size
+    truth = truth_of(images, chosen, crop)
+    assert truth.half_width == pytest.approx((crop * width * 0.025, crop * height * 0.025))
+    peaks = peak_positions(seen(images, size, crop)[chosen], truth)
+    pixel = max(height, width) * crop * 0.05 / size
     np.testing.assert_allclose(peaks, np.array(SPOTS)[chosen], atol=0.5 * pixel + 0.025 + 1e-6)
     assert truth.einstein_radius.tolist() == [1.25] * 3
     for masses, index in zip(truth.subhalos, chosen, strict=True):
