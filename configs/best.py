@@ -1,6 +1,4 @@
-"""Highest AUC: 32 epochs in one cycle, on the logarithm of the light in the middle of the image.
-
-"""
+"""Highest AUC: 32 epochs in one cycle, on the logarithm of the light in the middle of the image."""
 
 from deeplense.config import AugmentConfig, DataConfig, ModelConfig, OptimizationConfig, TrainConfig
 

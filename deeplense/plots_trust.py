@@ -70,7 +70,7 @@ def plot_symmetry(file: Path, symmetry: Symmetry, labels: np.ndarray, scores: di
         for place, one, color in zip(places, [*views, averaged], [COLORS[0]] * len(VIEWS) + [COLORS[1]], strict=True):
             reach = [[one.value - one.low], [one.high - one.value]]
             axes.errorbar(one.value, place, xerr=reach, fmt="o", color=color, markersize=4, linewidth=1, capsize=2)
-        axes.set_yticks(places, [*VIEWS, "average (--tta)"])
+        axes.set_yticks(places, [*VIEWS, f"average of {len(symmetry.shown)} (--tta)"])
         axes.locator_params(axis="x", nbins=4)
         axes.set_xlabel("ROC AUC, 95 %")
         axes.set_title("how well each view ranks")

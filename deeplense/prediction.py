@@ -12,7 +12,7 @@ from accelerate import Accelerator
 
 from deeplense.data.batches import PixelStore, plain_batches
 from deeplense.heap import keep_freed_memory
-from deeplense.symmetry import VIEWS, Views, average
+from deeplense.symmetry import ALL, Views, average
 
 EVAL_BATCH = {"cpu": 128, "cuda": 2048}
 """Images of 64 px at a time: on a CPU the activations of more do not fit its caches, and it is a third slower."""
@@ -99,13 +99,15 @@ def predict_views(
         shown: the views that training has shown: `symmetry.shown_views`.
         tta: what is scored is the average over those, and not the image as it is.
     """
-    views = torch.empty(0, len(VIEWS), 1)
-    if len(viewed):
-        views = predict(Views(model), store, indices[viewed], batch_size, accelerator)
-        views = views.unflatten(1, (len(VIEWS), -1))
+
+    def look(some: np.ndarray, which: tuple[int, ...]) -> torch.Tensor:
+        return predict(Views(model, which), store, some, batch_size, accelerator).unflatten(1, (len(which), -1))
+
     scored = shown if tta else (0,)
-    if len(viewed) == len(indices):
-        own = views[:, list(scored)]
+    if len(viewed) == len(indices) or len(scored) == len(ALL):
+        everything = look(indices, ALL)
+        own, views = everything[:, list(scored)], everything[viewed]
     else:
-        own = predict(Views(model, scored), store, indices, batch_size, accelerator).unflatten(1, (len(scored), -1))
+        own = look(indices, scored)
+        views = look(indices[viewed], ALL) if len(viewed) else torch.empty(0, len(ALL), 1)
     return Predictions(average(own), views, viewed, shown)

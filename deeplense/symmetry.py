@@ -1,7 +1,7 @@
 """The eight views of an image: a lens is one whichever way the camera was turned or the image mirrored.
 
-A network need not know that. How far its predictions change from view to view is measured, and averaging over the views
-that training has shown takes out what it knows of it only in part.
+A network need not know that. How far its predictions change from view to view is measured; averaging over the views
+that training has shown takes out the change from one of those to the other.
 """
 
 from __future__ import annotations
@@ -51,9 +51,13 @@ def view_of(images: torch.Tensor, view: int) -> torch.Tensor:
 def shown_views(augment: AugmentConfig) -> tuple[int, ...]:
     """The views that training has shown: what a network makes of others is no evidence of what it has learned.
 
-    Flips show the mirror images and the half turn that they make together; rotations of 90° and more, quarter turns.
+    Flips show the mirror images and the half turn that they make together, and with rotations of 90° all views; without
+    flips it takes rotations of 180°.
     """
-    turns = (0, 1, 2, 3) if augment.rotation >= 90 else (0, 2) if augment.flips else (0,)
+    if augment.rotation >= (90 if augment.flips else 180):
+        turns: tuple[int, ...] = (0, 1, 2, 3)
+    else:
+        turns = (0, 2) if augment.flips else (0,)
     return turns + tuple(4 + turn for turn in turns) if augment.flips else turns
 
 

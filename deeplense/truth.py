@@ -25,7 +25,8 @@ class Truth:
     einstein_radius: np.ndarray
     """(n,) of the main lens."""
     subhalos: list[np.ndarray]
-    """For each image (k, 3): x, y and mass in Msun of its point masses, be they subhalos or parts of a vortex."""
+    """For each image (k, 3): x, y and mass in Msun of its point masses, be they subhalos or parts of a vortex: of those
+    in view."""
 
     def take(self, rows: Sequence[int]) -> Truth:
         """The truth of some of the images."""
@@ -65,8 +66,9 @@ def truth_of(images: ImageSet, indices: np.ndarray, crop: float = 1.0) -> Truth 
             f"{folder}: its truth cannot be read ({type(error).__name__}: {error}): make the set again"
         ) from None
     height, width = images.pixels.shape[2:]
-    half = crop * scale / 2
-    return Truth((width * half, height * half), np.array(radii), masses)
+    edges = (width * crop * scale / 2, height * crop * scale / 2)
+    seen = [own[(np.abs(own[:, :2]) < edges).all(1)] for own in masses]
+    return Truth(edges, np.array(radii), seen)
 
 
 def _catalog(folder: Path, wanted: set[str]) -> dict[str, dict[str, Any]]:

@@ -8,16 +8,17 @@ import resource, torch
 from deeplense.heap import keep_freed_memory
 from deeplense.model import build_model
 
-def step():
-    network(torch.zeros(64, 1, 64, 64)).sum().backward()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def faults(steps):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(steps):
+        network(torch.zeros(128, 1, 64, 64)).sum().backward()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 if {keep}:
     keep_freed_memory()
 network = build_model(2)
-step()
-before = step()
-print(step() - before)
+faults(3)
+print(faults(5))
 """
 
 

@@ -65,8 +65,9 @@ def test_a_planted_spot_is_where_the_table_says(tmp_path, height, width, size, c
     pixel = max(height, width) * crop * 0.05 / size
     np.testing.assert_allclose(peaks, np.array(SPOTS)[chosen], atol=0.5 * pixel + 0.025 + 1e-6)
     assert truth.einstein_radius.tolist() == [1.25] * 3
+    other = [[3.3, 3.3, 5e8]] if min(truth.half_width) > 3.3 else []  # else it is out of view
     for masses, index in zip(truth.subhalos, chosen, strict=True):
-        np.testing.assert_allclose(masses, [[*SPOTS[index], 2e9], [3.3, 3.3, 5e8]])
+        np.testing.assert_allclose(masses, [[*SPOTS[index], 2e9], *other])
 
 
 def test_images_that_were_taken_out_keep_their_truth(tmp_path):

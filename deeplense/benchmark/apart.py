@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -10,12 +12,14 @@ from typing import Any
 import torch
 
 from deeplense.benchmark.contenders import Contender
+from deeplense.errors import InputError
 
 
 class Apart:
     """A contender that is asked over a pipe, and waits while others have their turn."""
 
-    def __init__(self, pipe: Connection) -> None:
+    def __init__(self, name: str, pipe: Connection) -> None:
+        self._name = name
         self._pipe = pipe
         self.what: str = self._answer()
 
@@ -33,41 +37,47 @@ class Apart:
         try:
             answer = self._pipe.recv()
         except EOFError:
-            raise RuntimeError("a contender's process has died: see above") from None
+            raise RuntimeError(f"the process of {self._name} has died, or was killed") from None
         if isinstance(answer, Exception):
             raise answer
         return answer
 
 
 @contextmanager
-def apart(make: Callable[[], Contender]) -> Iterator[Apart]:
+def apart(name: str, make: Callable[[], Contender]) -> Iterator[Apart]:
     """What `make` makes, in another process that ends with the context. `make` is sent there by its name.
 
     Raises:
-        Exception: what `make` raises there.
+        InputError: of `make` there.
+        RuntimeError: of anything else there, with its traceback; or its process has died.
     """
-    here, there = torch.multiprocessing.get_context("spawn").Pipe()
-    process = torch.multiprocessing.get_context("spawn").Process(target=_serve, args=(make, there))
+    context = torch.multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(make, there))
     process.start()
     there.close()
     try:
-        yield Apart(here)
+        yield Apart(name, here)
     finally:
         here.close()  # which it takes for the end
-        process.join()
+        process.join(10)
+        process.terminate()  # it was in the middle of something
 
 
 def _serve(make: Callable[[], Contender], pipe: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent says what there is to say
     try:
         contender = make()
         pipe.send(contender.what)
         while True:
             name, argument = pipe.recv()
             pipe.send(_run(contender, argument) if name == "run" else contender.score(argument))
-    except EOFError:
+    except (EOFError, BrokenPipeError):  # nobody asks any more
         return
-    except Exception as error:
+    except InputError as error:
         pipe.send(error)
+    except Exception:  # not itself: not every one can be sent
+        pipe.send(RuntimeError(traceback.format_exc()))
 
 
 def _run(contender: Contender, steps: int) -> tuple[float, float, int | None]:

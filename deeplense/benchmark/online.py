@@ -66,7 +66,7 @@ def measure(wanted: Online) -> dict[str, Any]:
         tracking=TrackingConfig(wandb="disabled"),
     )
     online = dataclasses.replace(stored, simulation=dataclasses.replace(stored.simulation, online=True))
-    images = simulated(wanted.data, count, stored.simulation.classes, 0, device)
+    images = simulated(wanted.data, min(count, 10_000), stored.simulation.classes, 0, device)
     seconds: dict[str, list[float]] = {"stored": [], "online": []}
     with tempfile.TemporaryDirectory() as nowhere:
         configs = {"stored": stored, "online": online}

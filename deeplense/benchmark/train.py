@@ -105,7 +105,7 @@ def measure(wanted: Train) -> dict[str, Any]:
         )
         ways: dict[str, Callable[[], Contender]] = {"deeplense": partial(our_loop, config, steps)}
         ways |= {name: partial(CONTENDERS[name], config) for name in wanted.against}
-        contenders = {name: processes.enter_context(apart(make)) for name, make in ways.items()}
+        contenders = {name: processes.enter_context(apart(name, make)) for name, make in ways.items()}
         training: dict[str, list[float]] = {name: [] for name in contenders}
         waiting: dict[str, list[float]] = {name: [] for name in contenders}
         scoring: dict[str, list[float]] = {name: [] for name in contenders}
@@ -143,7 +143,10 @@ def measure(wanted: Train) -> dict[str, Any]:
 
 
 def flops_of_an_image(size: int) -> int:
-    """Floating-point operations of one training image of `size` pixels a side: forward and backward, counted."""
+    """Floating-point operations of one training image of `size` pixels a side: forward and backward, counted.
+
+    Of the plain network, for all: work that somebody saves counts as done.
+    """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -55,9 +55,11 @@ def write_card(run: Path, exported: Exported) -> Path:
 
 def _what(exported: Exported) -> str:
     channels, height, width = exported.shape
+    crop = f"the middle {exported.model.crop:.3g} of each side taken out, " if exported.model.crop < 1 else ""
     return (
         "A ResNet-18 for images of strong gravitational lenses. `"
-        f"{exported.file.name}` takes raw pixels and gives the probability of each class; normalisation, resampling to "
+        f"{exported.file.name}` takes raw pixels and gives the probability of each class; normalisation, {crop}"
+        "resampling to "
         f"{exported.model.image_size} x {exported.model.image_size} pixels and calibration are inside.\n\n"
         "| | name | type | shape |\n|---|---|---|---|\n"
         f"| input | `pixels` | {exported.dtype} | (N, {channels}, {height}, {width}), {_range(exported)} |\n"
@@ -119,8 +121,7 @@ def _recipe(run: Path, trained: TrainConfig, exported: Exported) -> str:
             f"- {optimization.optimizer}, learning rate {optimization.lr:g} ({optimization.schedule}), weight decay "
             f"{optimization.weight_decay:g}, batch {optimization.batch_size}, {optimization.epochs} epochs",
             f"- rotations of up to {augment.rotation:g}° either way, flips {'on' if augment.flips else 'off'}"
-            + (", on the logarithm of the light" if exported.model.stretch == "log" else "")
-            + (f", the middle {exported.model.crop:.3g} of each side" if exported.model.crop < 1 else ""),
+            + (", on the logarithm of the light" if exported.model.stretch == "log" else ""),
             f"- weights of epoch {exported.model.epoch}, chosen on validation images; seed {trained.run.seed}",
             f"- {versions or f'deeplense {__version__}'}{f'; commit {commit}' if commit else ''}",
         )
