@@ -73,6 +73,7 @@ def test_config_file_and_flags_after_it(tmp_path):
     ("arguments", "message"),
     [
         (["--lr", "-1"], "--lr -1.0: give a learning rate above 0"),
+        (["--crop", "0"], "--crop 0.0: give the part of a side to keep, above 0 up to 1"),
         (["--lr", "nan"], "--lr nan: give a learning rate above 0"),
         (["--lr", "abc"], "--lr"),
         (["--bogus", "1"], "--bogus"),
