@@ -2,8 +2,8 @@
 
 Lenses are near the middle and small: what the network sees is cut out of it, so that 64 px show the ring 1.6 times as
 large. In the public images shear and ellipses point along x, so that turning by 30 degrees takes information away, and
-turning by 10 does not. All of it was chosen on 2,400 validation images, of runs on 4,000, one seed each: `train.py best --data REAL
---val-fraction 0.3 --epochs E --rotation R --crop C`.
+turning by 10 does not. All of it was chosen on 2,400 validation images, of runs on 4,000, one seed each
+(`train.py best --data REAL --val-fraction 0.3 --epochs E --rotation R --crop C`):
 
     8 epochs, rotation 30, whole image        ROC AUC 0.9990    log loss 0.047
     ... middle 0.8 / middle 0.64                      0.9995 / 0.9990    0.043 / 0.048
