@@ -56,7 +56,7 @@ def test_folders_that_not_all_can_load(lenses, tmp_path):
     with pytest.raises(InputError, match=r"has no class folders of \.jpg or \.png"):
         load.measure(Load(data=str(tmp_path)))
     with pytest.raises(InputError, match=r"--batch-size 512 is more than the 240"):
-        train.measure(Train(data=str(lenses), batch_size=512, steps=1))
+        train.measure(Train(data=str(lenses), against=("report",), batch_size=512, steps=1))
 
 
 def test_timm_that_is_not_there(lenses, monkeypatch):

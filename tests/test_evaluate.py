@@ -18,6 +18,7 @@ from deeplense.data.images import load_images
 from deeplense.errors import InputError
 from deeplense.evaluation import ModelCard, load_best, store_for, write_evaluation
 from deeplense.prediction import Predictions, predict
+from deeplense.symmetry import ALL
 
 
 def run(*arguments):
@@ -365,7 +366,7 @@ def test_three_classes_have_a_temperature_and_no_threshold(tmp_path):
     store = store_for(images, card, torch.device("cpu"))
     folder = tmp_path / "evaluation"
     scores = write_evaluation(
-        folder, images, store, np.arange(60), Predictions(logits, views, np.arange(60)), card, "three classes"
+        folder, images, store, np.arange(60), Predictions(logits, views, np.arange(60), ALL), card, "three classes"
     )
     assert (scores["threshold"], scores["threshold_from"]) == (None, "the likeliest class")
     chances = softmax(logits.double().numpy() / fitted.temperature, 1)
