@@ -30,6 +30,23 @@ class Benchmark:
             raise InputError(f"--rounds {self.rounds}: give 5 or more, else there is no spread to speak of")
 
 
+@dataclass(frozen=True)
+class SteppedBenchmark(Benchmark):
+    """Settings of those that time training steps."""
+
+    steps: int | None = None
+    """Timed steps in a round; none: 10 on a CPU, 500 on a GPU."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps is not None and self.steps < 1:
+            raise InputError(f"--steps {self.steps}: give 1 or more")
+
+    def steps_on(self, device: str) -> int:
+        """Timed steps in a round on `device`."""
+        return self.steps or (10 if device == "cpu" else 500)
+
+
 def about(wanted: Benchmark, device: str, *packages: str) -> dict[str, Any]:
     """What a result begins with: which benchmark, with which settings, on which hardware and versions."""
     return {

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deeplense.benchmark.measuring import Benchmark, about, heading, rates, shown
-from deeplense.errors import InputError
+from deeplense.benchmark.measuring import SteppedBenchmark, about, heading, rates, shown
 
 
 @dataclass(frozen=True)
-class Online(Benchmark):
+class Online(SteppedBenchmark):
     """Time training on images that are simulated as they are needed, beside stored ones."""
 
     data: str = "model_i"
@@ -26,13 +25,6 @@ class Online(Benchmark):
     """Pixels a side of what the network sees."""
     batch_size: int = 128
     """Images in a batch."""
-    steps: int | None = None
-    """Timed steps in a round; none: 10 on a CPU, 500 on a GPU."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.steps is not None and self.steps < 1:
-            raise InputError(f"--steps {self.steps}: give 1 or more")
 
 
 def show(result: dict[str, Any]) -> None:
@@ -56,8 +48,8 @@ def measure(wanted: Online) -> dict[str, Any]:
     from deeplense.config import DataConfig, OptimizationConfig, SimulationConfig, TrackingConfig, TrainConfig
     from deeplense.data.simulated import simulated
 
-    cuda = torch.cuda.is_available()
-    device, steps = "cuda" if cuda else "cpu", wanted.steps or (500 if cuda else 10)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    steps = wanted.steps_on(device)
     count = steps * wanted.batch_size
     stored = TrainConfig(
         data=DataConfig(data=wanted.data, image_size=wanted.image_size),

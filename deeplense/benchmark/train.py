@@ -2,7 +2,8 @@
 
 The same images, network (ResNet-18, one channel), training batch and precision for all; each has a process
 of its own, as a user would have it, and they take turns, so that whatever else the machine does falls on all of them.
-Each has a warm-up that is not counted.
+Each has a warm-up that is not counted. Loaders with workers start a round with batches that are ready: few steps in a
+round would be a present to them.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from deeplense.benchmark.measuring import Benchmark, about, heading, image_folder, rates, shown, spread
-from deeplense.errors import InputError
+from deeplense.benchmark.measuring import SteppedBenchmark, about, heading, image_folder, rates, shown, spread
 
 if TYPE_CHECKING:
     from deeplense.benchmark.contenders import Contender
@@ -25,7 +25,7 @@ Name = Literal["report", "tuned", "timm"]
 
 
 @dataclass(frozen=True)
-class Train(Benchmark):
+class Train(SteppedBenchmark):
     """Time training and scoring, beside the loops that people write."""
 
     data: str | None = None
@@ -40,14 +40,6 @@ class Train(Benchmark):
     """For all of them. auto: fp16 on CUDA, bf16 on a CPU that has it."""
     compile: bool = False
     """Compile our network, which theirs are not."""
-    steps: int | None = None
-    """Timed steps in a round; none: 10 on a CPU, 500 on a GPU.
-    Loaders with workers start a round with batches that are ready: few steps would be a present to them."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.steps is not None and self.steps < 1:
-            raise InputError(f"--steps {self.steps}: give 1 or more")
 
 
 def show(result: dict[str, Any]) -> None:
@@ -89,9 +81,8 @@ def measure(wanted: Train) -> dict[str, Any]:
     from deeplense.config import ComputeConfig, DataConfig, OptimizationConfig, RunConfig, TrackingConfig, TrainConfig
     from deeplense.precision import effective_precision
 
-    cuda = torch.cuda.is_available()
-    device = "cuda" if cuda else "cpu"
-    steps = wanted.steps or (500 if cuda else 10)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    steps = wanted.steps_on(device)
     count = wanted.batch_size * steps
     if "timm" in wanted.against:
         require_timm()
