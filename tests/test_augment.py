@@ -7,8 +7,6 @@ from scipy import ndimage
 
 from deeplense.data.augment import affine, resample, to_unit, unstretched
 
-CPU = torch.device("cpu")
-
 
 def blurred(count=4, size=60, seed=0):
     """Smooth random images, so that two ways to interpolate agree; (N, 1, size, size) uint8."""
@@ -25,26 +23,38 @@ def draws_for(angle, rotation, left_right=False, up_down=False):
 
 def test_nothing_drawn_changes_nothing():
     images = blurred()
-    same = resample(images, affine(None, 4, 30, True, CPU), 60)
+    same = resample(images, None, 60)
     np.testing.assert_allclose((same * 0.5 + 0.5) * 255, images.float(), atol=1e-3)
     assert same.min() >= -1
     assert same.max() <= 1
 
 
+@pytest.mark.parametrize("crop", [1.0, 0.64])
+@pytest.mark.parametrize("size", [32, 64, 200])
+@pytest.mark.parametrize("shape", [(150, 150), (61, 90), (90, 61)])
+def test_an_image_that_is_not_turned_is_that_of_a_map_that_does_not_turn(shape, size, crop):
+    """Both ways to interpolate give the same light."""
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 2, *shape), dtype=np.uint8))
+    still = torch.eye(2, 3).expand(3, 2, 3)
+    for stretch in ("none", "log"):
+        ours, theirs = (resample(pixels, maps, size, stretch, crop) for maps in (None, still))
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize(("left_right", "up_down"), [(False, False), (True, False), (False, True), (True, True)])
 def test_flips_are_exact(left_right, up_down):
     images = blurred(1)
-    maps = affine(draws_for(0, 30, left_right, up_down), 1, 30, True, CPU)
+    maps = affine(draws_for(0, 30, left_right, up_down), 30, True)
     dims = [dim for dim, wanted in ((3, left_right), (2, up_down)) if wanted]
     np.testing.assert_allclose((resample(images, maps, 60) * 0.5 + 0.5) * 255, images.flip(dims).float(), atol=2e-3)
-    unflipped = resample(images, affine(draws_for(0, 30, left_right, up_down), 1, 30, False, CPU), 60)
+    unflipped = resample(images, affine(draws_for(0, 30, left_right, up_down), 30, False), 60)
     np.testing.assert_allclose((unflipped * 0.5 + 0.5) * 255, images.float(), atol=2e-3)
 
 
 @pytest.mark.parametrize("angle", [-30.0, 7.0, 25.0])
 def test_rotation_is_that_of_torchvision(angle):
     images = blurred(1)
-    ours = resample(images, affine(draws_for(angle, 30), 1, 30, True, CPU), 60) * 0.5 + 0.5
+    ours = resample(images, affine(draws_for(angle, 30), 30, True), 60) * 0.5 + 0.5
     theirs = TF.rotate(images.float() / 255, angle, interpolation=TF.InterpolationMode.BILINEAR)
     middle = (..., slice(8, 52), slice(8, 52))
     np.testing.assert_allclose(ours[middle], theirs[middle], atol=5e-3)
@@ -53,22 +63,21 @@ def test_rotation_is_that_of_torchvision(angle):
 
 def test_a_crop_is_the_middle_at_the_same_scale():
     images = blurred()
-    maps = affine(None, 4, 30, True, CPU)
-    torch.testing.assert_close(resample(images, maps, 30, crop=0.5), resample(images[..., 15:45, 15:45], maps, 30))
+    torch.testing.assert_close(resample(images, None, 30, crop=0.5), resample(images[..., 15:45, 15:45], None, 30))
     # As many samples a pixel as the middle needs, not the whole.
-    torch.testing.assert_close(resample(images, maps, 15, crop=0.5), resample(images[..., 15:45, 15:45], maps, 15))
+    torch.testing.assert_close(resample(images, None, 15, crop=0.5), resample(images[..., 15:45, 15:45], None, 15))
 
 
 def test_what_turns_into_a_crop_is_the_image_and_not_the_dark():
     bright = torch.full((1, 1, 60, 60), 255, dtype=torch.uint8)
-    maps = affine(draws_for(30, 30), 1, 30, True, CPU)
+    maps = affine(draws_for(30, 30), 30, True)
     assert resample(bright, maps, 30).min() == -1
     torch.testing.assert_close(resample(bright, maps, 30, crop=0.5), torch.ones(1, 1, 30, 30))
 
 
 def test_each_image_has_its_own_map():
     images = blurred(1).expand(64, -1, -1, -1)
-    maps = affine(torch.rand(64, 3, generator=torch.Generator().manual_seed(0)), 64, 180, True, CPU)
+    maps = affine(torch.rand(64, 3, generator=torch.Generator().manual_seed(0)), 180, True)
     assert len(torch.unique(resample(images, maps, 30).flatten(1), dim=0)) == 64
     rows = maps[:, :, :2]
     torch.testing.assert_close(rows @ rows.mT, torch.eye(2).expand(64, 2, 2), atol=1e-6, rtol=0)
@@ -79,8 +88,7 @@ def test_each_image_has_its_own_map():
 def test_a_smaller_result_averages_the_noise():
     """White noise of 150 px at 64 px: a resize with a filter keeps about 1 / 2.3 of its spread, skipping keeps more."""
     noise = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (8, 1, 150, 150), dtype=np.uint8))
-    maps = affine(None, 8, 0, False, CPU)
-    ours = resample(noise, maps, 64).std()
+    ours = resample(noise, None, 64).std()
     filtered = (F.interpolate(noise / 255, size=64, mode="bilinear", antialias=True) * 2 - 1).std()
     skipped = (F.interpolate(noise / 255, size=64, mode="bilinear") * 2 - 1).std()
     assert ours < 1.35 * filtered
@@ -91,14 +99,13 @@ def test_a_logarithm_of_the_light_not_of_the_noise():
     """log(1 + 100 x) / log 101 of the resampled pixels: 0 and 1 stay, and bytes and floats are treated alike."""
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 1, 60, 60), dtype=np.uint8))
     pixels[:, :, 0, 0], pixels[:, :, 0, 1] = 0, 255
-    maps = affine(None, 4, 0, False, CPU)
-    stretched = resample(pixels, maps, 60, "log") * 0.5 + 0.5
+    stretched = resample(pixels, None, 60, "log") * 0.5 + 0.5
     np.testing.assert_allclose(stretched, np.log1p(100 * (pixels.numpy() / 255)) / np.log(101), atol=1e-4)
     np.testing.assert_allclose(unstretched(stretched.numpy() * 2 - 1, "log"), pixels.numpy() / 255, atol=1e-4)
     np.testing.assert_allclose(unstretched(stretched.numpy() * 2 - 1, "none"), stretched, atol=1e-6)
-    smaller = resample(pixels, maps, 30) * 0.5 + 0.5
+    smaller = resample(pixels, None, 30) * 0.5 + 0.5
     np.testing.assert_allclose(
-        resample((pixels / 255).half(), maps, 30, "log") * 0.5 + 0.5,
+        resample((pixels / 255).half(), None, 30, "log") * 0.5 + 0.5,
         np.log1p(100 * smaller.numpy()) / np.log(101),
         atol=1e-3,
     )

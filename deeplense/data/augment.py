@@ -46,20 +46,17 @@ def to_unit(stored: torch.Tensor, channels: int, normalize: str) -> torch.Tensor
     return pixels.round().to(torch.uint8) if as_bytes else pixels.to(torch.float16)
 
 
-def affine(draws: torch.Tensor | None, batch: int, rotation: float, flips: bool, device: torch.device) -> torch.Tensor:
+def affine(draws: torch.Tensor, rotation: float, flips: bool) -> torch.Tensor:
     """The maps from result to source, in coordinates from -1 to 1 across the image.
 
     Args:
-        draws: (B, 3) uniform on [0, 1), for angle, left-right and up-down; None: leave the images as they are.
-        batch: B.
+        draws: (B, 3) uniform on [0, 1), for angle, left-right and up-down.
         rotation: largest angle either way, degrees.
         flips: whether half of the images are mirrored, each way.
 
     Returns:
         (B, 2, 3) float32, as `torch.nn.functional.affine_grid` takes them. They have orthonormal rows.
     """
-    if draws is None:
-        return torch.eye(2, 3, device=device).expand(batch, 2, 3)
     angle = (2 * draws[:, 0] - 1) * (rotation * torch.pi / 180)
     mirror = torch.where((draws[:, 1:] < 0.5) & flips, -1.0, 1.0)  # (B, 2)
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
@@ -68,7 +65,7 @@ def affine(draws: torch.Tensor | None, batch: int, rotation: float, flips: bool,
 
 
 def resample(
-    pixels: torch.Tensor, maps: torch.Tensor, size: int, stretch: str = "none", crop: float = 1.0
+    pixels: torch.Tensor, maps: torch.Tensor | None, size: int, stretch: str = "none", crop: float = 1.0
 ) -> torch.Tensor:
     """Interpolate the middle of each image once, at its own map, stretch, and normalise.
 
@@ -78,7 +75,7 @@ def resample(
 
     Args:
         pixels: (B, C, H, W) uint8 or float16 from `to_unit`.
-        maps: (B, 2, 3) from `affine`.
+        maps: (B, 2, 3) from `affine`; None: the images stay as they are.
         size: pixels a side of the result.
         stretch: `none` or `log`, as in `DataConfig`; of the result, since light adds up as it is, not its logarithm.
         crop: part of each side of the source that the result shows; what turns into it from outside is the source's.
@@ -88,9 +85,13 @@ def resample(
     """
     scale = 1 / 255 if pixels.dtype == torch.uint8 else 1.0
     finer = max(1, round(crop * max(pixels.shape[2:]) / size))
-    grid = _grid(maps * crop, size * finer)
-    fine = F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    images = F.avg_pool2d(fine, finer) if finer > 1 else fine  # (B, C, size, size)
+    if maps is None:
+        rows, columns = (_weights(side, size, finer, crop, pixels.device) for side in pixels.shape[2:])
+        images = rows @ (pixels.float() @ columns.T)
+    else:
+        grid = _grid(maps * crop, size * finer)
+        fine = F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        images = F.avg_pool2d(fine, finer) if finer > 1 else fine  # (B, C, size, size)
     if stretch == "log":
         return torch.log1p(images * (LOG_STRETCH * scale)) / (math.log1p(LOG_STRETCH) * STD) - MEAN / STD
     return images * (scale / STD) - MEAN / STD
@@ -100,12 +101,27 @@ def _grid(maps: torch.Tensor, size: int) -> torch.Tensor:
     """Where the pixels of the results lie in the sources: (B, size, size, 2), from -1 to 1 across the image.
 
     What `torch.nn.functional.affine_grid` gives, which multiplies long matrices of three columns for it: on two cores
-    of an AMD EPYC that takes as long as the interpolation itself, and this a fifth of it.
+    of an AMD EPYC that takes as long as the interpolation itself. Complex numbers add both coordinates at once, and
+    take a twentieth of it.
     """
     centres = (2 * torch.arange(size, device=maps.device) + 1) / size - 1
-    along = maps[:, :, :1] * centres  # (B, 2, size), of the columns
-    down = maps[:, :, 1:2] * centres + maps[:, :, 2:]
-    return torch.stack([along[:, axis, None, :] + down[:, axis, :, None] for axis in (0, 1)], -1)
+    along = maps[:, None, :, 0] * centres[:, None]  # (B, size, 2), of the columns
+    down = maps[:, None, :, 1] * centres[:, None] + maps[:, None, :, 2]
+    along, down = torch.view_as_complex(along), torch.view_as_complex(down)  # (B, size)
+    return torch.view_as_real(along[:, None, :] + down[:, :, None])
+
+
+def _weights(side: int, size: int, finer: int, crop: float, device: torch.device) -> torch.Tensor:
+    """The weights (size, side) of source pixels along one side in those of the result, if the image is not turned.
+
+    Interpolation and average are then a product along each side. It takes half as long as with a grid, and what is
+    exported needs no operator but that.
+    """
+    fine = size * finer
+    centres = ((2 * torch.arange(fine, device=device) + 1) / fine - 1) * crop
+    places = ((centres + 1) * side - 1) / 2  # in source pixels
+    near = 1 - (places[:, None] - torch.arange(side, device=device)).abs()
+    return near.clamp_min(0).view(size, finer, side).mean(1)
 
 
 def unstretched(images: np.ndarray, stretch: str) -> np.ndarray:

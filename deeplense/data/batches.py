@@ -62,8 +62,8 @@ class PixelStore:
         """Pixels as they are stored, (B, C, H, W) on the device, as the network is to see them: `augment.to_unit`."""
         return to_unit(stored, self.config.channels, self.config.normalize)
 
-    def resample(self, pixels: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-        """What the network sees of pixels in [0, 1], turned and mirrored by `maps`: `augment.resample`."""
+    def resample(self, pixels: torch.Tensor, maps: torch.Tensor | None = None) -> torch.Tensor:
+        """What the network sees of pixels in [0, 1], turned and mirrored by `maps` if any: `augment.resample`."""
         return resample(pixels, maps, self.config.image_size, self.config.stretch, self.config.crop)
 
     def _refuse_other_ranges(self) -> None:
@@ -135,7 +135,7 @@ class TrainBatches:
         labels = torch.from_numpy(self.labels[index]).to(device)
         draws_there = torch.from_numpy(draws).to(device)
         for place, pixels in zip(places, pixels_of, strict=True):
-            maps = affine(draws_there[place], self._share, self.augment.rotation, self.augment.flips, device)
+            maps = affine(draws_there[place], self.augment.rotation, self.augment.flips)
             yield self.store.resample(pixels, maps), labels[place]
 
     @property
@@ -173,8 +173,7 @@ class StreamBatches:
             for first in own_places(epoch * self.steps + step, self.batch_size, self.rank, self.world, self.parts):
                 numbers = torch.arange(first, first + share, device=self.store.device)
                 counts, labels = self.stream.images(numbers)
-                draws = self.stream.uniforms(numbers)
-                maps = affine(draws, share, self.augment.rotation, self.augment.flips, self.store.device)
+                maps = affine(self.stream.uniforms(numbers), self.augment.rotation, self.augment.flips)
                 yield self.store.resample(self.store.to_unit(counts), maps), labels
 
 
@@ -198,8 +197,7 @@ def plain_batches(store: PixelStore, indices: np.ndarray, batch_size: int) -> It
     """The images of `indices` in order, without augmentation: (b, C, size, size) normalised, b <= `batch_size`."""
     places = [slice(start, start + batch_size) for start in range(0, len(indices), batch_size)]
     for pixels in store.batches(indices, places):
-        maps = affine(None, len(pixels), 0.0, False, store.device)
-        yield store.resample(pixels, maps)
+        yield store.resample(pixels)
 
 
 def _ahead(

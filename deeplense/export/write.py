@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from deeplense.cli import load_config
-from deeplense.data.augment import affine, resample, to_unit
+from deeplense.data.augment import resample, to_unit
 from deeplense.data.imageset import ImageSet
 from deeplense.data.simulated import load_data
 from deeplense.errors import InputError, TrainingError
@@ -67,8 +67,7 @@ class FromPixels(torch.nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Probabilities (B, K) float32 of raw pixels (B, C, H, W)."""
         unit = to_unit(pixels, self.card.channels, self.card.normalize)
-        maps = affine(None, pixels.shape[0], 0.0, False, pixels.device)
-        images = resample(unit, maps, self.card.image_size, self.card.stretch, self.card.crop)
+        images = resample(unit, None, self.card.image_size, self.card.stretch, self.card.crop)
         logits = self.network(images) / self.temperature
         if logits.shape[1] == 1:
             return torch.cat([(-logits).sigmoid(), logits.sigmoid()], 1)
