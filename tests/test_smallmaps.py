@@ -40,7 +40,7 @@ def test_maps_that_are_not_square():
 
 def test_the_short_way_is_taken_where_the_map_is_small(monkeypatch):
     """At 64 px by the four 3 x 3 convolutions of the last stage. Not on larger images, of a few, in the layout that
-    does not suit it, or when it is exported."""
+    does not suit it, or when it is exported or compiled."""
     calls = []
     convolve = torch.nn.Conv2d.forward
     monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda self, x: calls.append(self) or convolve(self, x))
@@ -55,6 +55,10 @@ def test_the_short_way_is_taken_where_the_map_is_small(monkeypatch):
     program = torch.export.export(network, (torch.zeros(32, 1, 64, 64),))
     called = [node.target for node in program.graph.nodes if node.op == "call_function"]
     assert called.count(torch.ops.aten.conv2d.default) == every
+    captured = []
+    torch.compile(network, backend=lambda graph, _: captured.append(graph) or graph)(torch.zeros(32, 1, 64, 64))
+    called = [node.target for graph in captured for node in graph.graph.nodes if node.op == "call_function"]
+    assert called.count(torch.conv2d) == every
 
 
 def test_a_network_keeps_its_names_and_weights():
