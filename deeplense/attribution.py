@@ -24,7 +24,7 @@ from scipy.ndimage import gaussian_filter
 from torchvision.transforms.functional import gaussian_blur
 
 from deeplense.attribution_figure import Shown, plot_attributions
-from deeplense.data.augment import unstretched
+from deeplense.data.augment import resample
 from deeplense.data.batches import PixelStore, plain_batches
 from deeplense.data.imageset import ImageSet
 from deeplense.evaluation import ModelCard
@@ -135,11 +135,11 @@ def count_peaks(
     if truth is None or not len(some):
         reason = "nobody knows where the subhalos are" if len(some) else "there are no images of substructure"
         return {"images": 0, "ring": None, "subhalo": None, "height": None, "undefined": reason}
-    pixels, maps = attribution_maps(model, store, some)
+    _, maps = attribution_maps(model, store, some)
     positive = maps.clip(min=0)
     peaks = peak_positions(positive, truth)
-    pixels = unstretched(pixels, store.config.stretch)
-    light = pixels.sum(1) - np.median(pixels.sum(1), (1, 2), keepdims=True)  # less the sky
+    light = light_of(store, some)
+    light = light - np.median(light, (1, 2), keepdims=True)  # less the sky
     return {
         "images": len(some),
         "ring": near_ring(peaks, light.clip(min=0), truth),
@@ -164,6 +164,14 @@ def attribution_maps(model: torch.nn.Module, store: PixelStore, indices: np.ndar
     for weight, was in zip(model.parameters(), frozen, strict=True):
         weight.requires_grad_(was)
     return np.concatenate(seen), gaussian_filter(np.concatenate(maps), (0, SMOOTHING, SMOOTHING))
+
+
+def light_of(store: PixelStore, indices: np.ndarray) -> np.ndarray:
+    """The light of all channels (n, S, S), but for scale and zero: neither stretched nor standardised."""
+    places = [slice(start, start + _BATCH) for start in range(0, len(indices), _BATCH)]
+    size, crop = store.config.image_size, store.config.crop
+    light = [resample(pixels, None, size, crop=crop).sum(1) for pixels in store.batches(indices, places)]
+    return torch.cat(light).cpu().numpy()
 
 
 def baseline(images: torch.Tensor) -> torch.Tensor:

@@ -49,6 +49,8 @@ class DataConfig(_Settings):
     auto: unsigned 8 and 16 bit integers by range, all else minmax. range: other numbers must be in [0, 1]."""
     stretch: Literal["none", "log"] = "none"
     """log: log(1 + 100 x) / log 101 of pixels in [0, 1], which shows faint arcs beside a bright lens."""
+    standardize: bool = False
+    """Each image less its own mean, over its own spread, after the stretch; else (x - 0.5) / 0.5 for all."""
     bad_images: Literal["error", "skip"] = "error"
     """An image that cannot be read, or has pixels that are no numbers: stop, or leave it out."""
     placement: Literal["auto", "device", "host"] = "auto"

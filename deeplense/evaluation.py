@@ -51,7 +51,8 @@ class ModelCard:
     """How the threshold was chosen."""
     stretch: str = "none"
     crop: float = 1.0
-    """These two as in `DataConfig`."""
+    standardize: bool = False
+    """These three as in `DataConfig`; the last is in place of `mean` and `std`."""
 
     def probabilities(self, logits: torch.Tensor) -> np.ndarray:
         """Calibrated probability of each class (n, K) float64 from logits (n, 1) or (n, K)."""
@@ -209,6 +210,7 @@ def store_for(images: ImageSet, card: ModelCard, device: torch.device) -> PixelS
         normalize=card.normalize,  # type: ignore[arg-type]
         stretch=card.stretch,  # type: ignore[arg-type]
         crop=card.crop,
+        standardize=card.standardize,
     )
     return PixelStore(images, treatment, device)
 

@@ -243,7 +243,7 @@ def _scorer(model: torch.nn.Module, card: ModelCard) -> Callable[[torch.Tensor],
     @torch.inference_mode()
     def score(counts: torch.Tensor) -> np.ndarray:
         pixels = to_unit(counts[:, None], card.channels, card.normalize)
-        images = resample(pixels, None, card.image_size, card.stretch, card.crop)
+        images = resample(pixels, None, card.image_size, card.stretch, card.crop, card.standardize)
         logits = [model(part) for part in images.split(eval_batch(images.device, card.image_size))]
         return log_odds(torch.cat(logits).double()).cpu().numpy()
 

@@ -409,6 +409,7 @@ class Trainer:
             normalize=data.normalize,
             stretch=data.stretch,
             crop=data.crop,
+            standardize=data.standardize,
             epoch=self.position.epoch,
             val_roc_auc=self.position.best_auc,
             **dataclasses.asdict(fitted),

@@ -10,7 +10,7 @@ import torch
 from conftest import run_python, write_lenses
 
 import evaluate
-from deeplense.attribution import attribution_maps, baseline, worth_a_look
+from deeplense.attribution import attribution_maps, baseline, light_of, worth_a_look
 from deeplense.cli import parse
 from deeplense.config import DataConfig, EvaluateConfig
 from deeplense.data.batches import PixelStore, plain_batches
@@ -50,6 +50,19 @@ def noisy(count, size=64, seed=0):
 def maps_of(network, images, size=64):
     store = PixelStore(images, DataConfig(image_size=size), torch.device("cpu"))
     return attribution_maps(network, store, np.arange(len(images)))
+
+
+def test_chance_follows_the_light_however_the_network_sees_it():
+    """Of 70 images, so that two batches are put together."""
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 1, 40, 40), dtype=np.uint8)
+    images = ImageSet(pixels, None, ("no_sub", "sub"), [""] * 70, [""] * 70)
+    settings = [
+        DataConfig(image_size=32, crop=0.8),
+        DataConfig(image_size=32, crop=0.8, stretch="log", standardize=True),
+    ]
+    plain, treated = (light_of(PixelStore(images, how, torch.device("cpu")), np.arange(70)) for how in settings)
+    np.testing.assert_array_equal(plain, treated)
+    np.testing.assert_allclose(plain.mean(), (pixels.mean() / 255 - 0.5) / 0.5, atol=0.02)
 
 
 @pytest.mark.parametrize(("row", "column"), [(20, 41), (45, 30), (33, 12)])

@@ -145,7 +145,9 @@ def test_every_kind_of_pixels(tmp_path, kind):
     assert np.ptp(own, axis=0).min() > 0.01  # else any two networks would agree
 
 
-@pytest.mark.parametrize("treatment", [{"stretch": "log"}, {"crop": 0.6}], ids=["stretched", "cropped"])
+@pytest.mark.parametrize(
+    "treatment", [{"stretch": "log", "standardize": True}, {"crop": 0.6}], ids=["stretched", "cropped"]
+)
 def test_stretched_and_cropped_colour_in_onnx(tmp_path, treatment):
     data = packed(tmp_path / "set", np.random.default_rng(0).integers(0, 255, (6, 3, 50, 50), dtype=np.uint8))
     plain, treated = (made_run(tmp_path / name, data, **how) for name, how in (("plain", {}), ("treated", treatment)))

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
 MEAN, STD = 0.5, 0.5
-"""The network sees (x - MEAN) / STD of pixels in [0, 1], as in the DeepLense common-task report."""
+"""The network sees (x - MEAN) / STD of pixels in [0, 1], as in the DeepLense common-task report, unless each image has
+mean and spread of its own."""
 
 LOG_STRETCH = 100.0
 """How much brighter than 1 the logarithm takes light to be; what is fainter than 1 / LOG_STRETCH stays linear."""
+
+FLAT = 1e-6
+"""The least spread, of pixels in [0, 1], that an image is divided by: one without any light stays dark."""
 
 
 def to_unit(stored: torch.Tensor, channels: int, normalize: str) -> torch.Tensor:
@@ -65,7 +68,12 @@ def affine(draws: torch.Tensor, rotation: float, flips: bool) -> torch.Tensor:
 
 
 def resample(
-    pixels: torch.Tensor, maps: torch.Tensor | None, size: int, stretch: str = "none", crop: float = 1.0
+    pixels: torch.Tensor,
+    maps: torch.Tensor | None,
+    size: int,
+    stretch: str = "none",
+    crop: float = 1.0,
+    standardize: bool = False,
 ) -> torch.Tensor:
     """Interpolate the middle of each image once, at its own map, stretch, and normalise.
 
@@ -79,9 +87,10 @@ def resample(
         size: pixels a side of the result.
         stretch: `none` or `log`, as in `DataConfig`; of the result, since light adds up as it is, not its logarithm.
         crop: part of each side of the source that the result shows; what turns into it from outside is the source's.
+        standardize: by each result's own mean and spread, over its channels together, and not by MEAN and STD.
 
     Returns:
-        (B, C, size, size) float32, (x - MEAN) / STD.
+        (B, C, size, size) float32, normalised.
     """
     scale = 1 / 255 if pixels.dtype == torch.uint8 else 1.0
     finer = max(1, round(crop * max(pixels.shape[2:]) / size))
@@ -93,7 +102,10 @@ def resample(
         fine = F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         images = F.avg_pool2d(fine, finer) if finer > 1 else fine  # (B, C, size, size)
     if stretch == "log":
-        return torch.log1p(images * (LOG_STRETCH * scale)) / (math.log1p(LOG_STRETCH) * STD) - MEAN / STD
+        images, scale = torch.log1p(images * (LOG_STRETCH * scale)), 1 / math.log1p(LOG_STRETCH)
+    if standardize:
+        spread, mean = torch.std_mean(images, (1, 2, 3), keepdim=True)
+        return (images - mean) / spread.clamp_min(FLAT / scale)
     return images * (scale / STD) - MEAN / STD
 
 
@@ -122,9 +134,3 @@ def _weights(side: int, size: int, finer: int, crop: float, device: torch.device
     places = ((centres + 1) * side - 1) / 2  # in source pixels
     near = 1 - (places[:, None] - torch.arange(side, device=device)).abs()
     return near.clamp_min(0).view(size, finer, side).mean(1)
-
-
-def unstretched(images: np.ndarray, stretch: str) -> np.ndarray:
-    """The light, in [0, 1], of images (..., S, S) as `resample` gives them."""
-    unit = images * STD + MEAN
-    return np.expm1(unit * math.log1p(LOG_STRETCH)) / LOG_STRETCH if stretch == "log" else unit

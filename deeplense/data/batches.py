@@ -64,7 +64,8 @@ class PixelStore:
 
     def resample(self, pixels: torch.Tensor, maps: torch.Tensor | None = None) -> torch.Tensor:
         """What the network sees of pixels in [0, 1], turned and mirrored by `maps` if any: `augment.resample`."""
-        return resample(pixels, maps, self.config.image_size, self.config.stretch, self.config.crop)
+        how = self.config
+        return resample(pixels, maps, how.image_size, how.stretch, how.crop, how.standardize)
 
     def _refuse_other_ranges(self) -> None:
         for start in range(0, len(self.host), UPLOAD):

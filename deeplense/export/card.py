@@ -121,7 +121,8 @@ def _recipe(run: Path, trained: TrainConfig, exported: Exported) -> str:
             f"- {optimization.optimizer}, learning rate {optimization.lr:g} ({optimization.schedule}), weight decay "
             f"{optimization.weight_decay:g}, batch {optimization.batch_size}, {optimization.epochs} epochs",
             f"- rotations of up to {augment.rotation:g}° either way, flips {'on' if augment.flips else 'off'}"
-            + (", on the logarithm of the light" if exported.model.stretch == "log" else ""),
+            + (", on the logarithm of the light" if exported.model.stretch == "log" else "")
+            + (", each image by its own mean and spread" if exported.model.standardize else ""),
             f"- weights of epoch {exported.model.epoch}, chosen on validation images; seed {trained.run.seed}",
             f"- {versions or f'deeplense {__version__}'}{f'; commit {commit}' if commit else ''}",
         )

@@ -66,8 +66,9 @@ class FromPixels(torch.nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Probabilities (B, K) float32 of raw pixels (B, C, H, W)."""
-        unit = to_unit(pixels, self.card.channels, self.card.normalize)
-        images = resample(unit, None, self.card.image_size, self.card.stretch, self.card.crop)
+        card = self.card
+        unit = to_unit(pixels, card.channels, card.normalize)
+        images = resample(unit, None, card.image_size, card.stretch, card.crop, card.standardize)
         logits = self.network(images) / self.temperature
         if logits.shape[1] == 1:
             return torch.cat([(-logits).sigmoid(), logits.sigmoid()], 1)
