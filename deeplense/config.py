@@ -156,6 +156,8 @@ class OptimizationConfig(_Settings):
     """Parts that each process cuts its share of the batch into, to save memory."""
     clip_norm: float | None = None
     """Largest norm of the gradient; none: not clipped."""
+    label_smoothing: float = 0.0
+    """Part of each training label that goes to all classes alike, against needless certainty."""
     ema_decay: float | None = None
     """Decay a step of a moving average of the weights, which then is what is scored and kept; none: off."""
     patience: int | None = None
@@ -186,6 +188,10 @@ class OptimizationConfig(_Settings):
         _require(
             self.clip_norm is None or 0 < self.clip_norm < float("inf"),
             f"--clip-norm {self.clip_norm}: give a norm above 0, or none",
+        )
+        _require(
+            0 <= self.label_smoothing < 1,
+            f"--label-smoothing {self.label_smoothing}: give a part from 0 up to, not including, 1",
         )
         _require(
             self.ema_decay is None or 0 < self.ema_decay < 1,

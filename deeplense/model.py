@@ -125,11 +125,16 @@ def imagenet_state() -> State:
         socket.setdefaulttimeout(before)
 
 
-def loss_function(classes: int, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy in nats: binary for two classes (logits (B, 1)), softmax for more (logits (B, K))."""
+def loss_function(classes: int, logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+    """Mean cross-entropy in nats: binary for two classes (logits (B, 1)), softmax for more (logits (B, K)).
+
+    Args:
+        smoothing: part of each label that goes to all classes alike, itself among them.
+    """
     if classes == 2:
-        return torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0].float(), labels.float())
-    return torch.nn.functional.cross_entropy(logits.float(), labels)
+        smooth = labels.float() * (1 - smoothing) + smoothing / 2
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0].float(), smooth)
+    return torch.nn.functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
 
 
 def probabilities(logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:

@@ -156,6 +156,7 @@ class Trainer:
     def train_epoch(self) -> None:
         """From the position on to the end of its epoch, without validation."""
         position, parts = self.position, self.batches.parts
+        smoothing = self.config.optimization.label_smoothing
         self.model.train()
         items = self.batches.epoch(position.epoch, position.batch)
         since, seen = time.monotonic(), 0
@@ -168,7 +169,7 @@ class Trainer:
                 images, labels = next(items)
                 # Gradients are exchanged once a step, with the last part.
                 with self.accelerator.no_sync(self.model) if part < parts - 1 else nullcontext():
-                    loss = loss_function(len(self.classes), self.model(images), labels) / parts
+                    loss = loss_function(len(self.classes), self.model(images), labels, smoothing) / parts
                     self.accelerator.backward(loss)
                 step_loss += loss.detach()
             counts = self._optimizer_step() & step_loss.isfinite()

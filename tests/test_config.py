@@ -86,6 +86,7 @@ def test_config_file_and_flags_after_it(tmp_path):
         (["--batch-size", "1"], "--batch-size 1"),
         (["--batch-size", "10", "--grad-accum", "3"], "--grad-accum 3 does not divide --batch-size 10"),
         (["--ema-decay", "1"], "--ema-decay 1.0"),
+        (["--label-smoothing", "1"], "--label-smoothing 1.0: give a part from 0"),
         (["--clip-norm", "0"], "--clip-norm 0.0"),
         (["--rotation", "270"], "--rotation 270.0"),
         (["--image-size", "4"], "--image-size 4"),

@@ -111,6 +111,18 @@ def test_fetching_for_machines_without_network(imagenet, tmp_path, monkeypatch):
     assert done.stderr.strip().splitlines()[-1].startswith("error: the ImageNet weights cannot be fetched")
 
 
+@pytest.mark.parametrize(("classes", "logits"), [(2, [[0.3], [-2.0]]), (3, [[1.0, 2.0, -1.0], [0.0, 0.5, 3.0]])])
+def test_smoothed_labels_go_to_all_classes_alike(classes, logits):
+    """By the definition (Szegedy et al. 2016): 1 - s of the label, and s of all classes in equal parts."""
+    logits, labels, smoothing = torch.tensor(logits), torch.tensor([1, 0]), 0.2
+    wanted = torch.nn.functional.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
+    expected = -(wanted * probabilities(logits).log()).sum(1).mean()
+    torch.testing.assert_close(loss_function(classes, logits, labels, smoothing).double(), expected, atol=1e-6, rtol=0)
+    plain = loss_function(classes, logits, labels)
+    assert torch.equal(loss_function(classes, logits, labels, 0.0), plain)
+    assert not torch.equal(loss_function(classes, logits, labels, smoothing), plain)
+
+
 def test_losses_and_probabilities():
     logits, labels = torch.tensor([[0.3], [-2.0]]), torch.tensor([1, 0])
     chance = 1 / (1 + torch.exp(-logits.double()[:, 0]))

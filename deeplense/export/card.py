@@ -119,7 +119,8 @@ def _recipe(run: Path, trained: TrainConfig, exported: Exported) -> str:
         (
             f"- preset `{trained.preset}`, from {first.get('effective_initialization', trained.model.init)} weights",
             f"- {optimization.optimizer}, learning rate {optimization.lr:g} ({optimization.schedule}), weight decay "
-            f"{optimization.weight_decay:g}, batch {optimization.batch_size}, {optimization.epochs} epochs",
+            f"{optimization.weight_decay:g}, batch {optimization.batch_size}, {optimization.epochs} epochs"
+            + (f", label smoothing {optimization.label_smoothing:g}" if optimization.label_smoothing else ""),
             f"- rotations of up to {augment.rotation:g}° either way, flips {'on' if augment.flips else 'off'}"
             + (", on the logarithm of the light" if exported.model.stretch == "log" else "")
             + (", each image by its own mean and spread" if exported.model.standardize else ""),
