@@ -25,10 +25,16 @@ from deeplense.config import AugmentConfig, DataConfig, ModelConfig, Optimizatio
 
 CONFIG = TrainConfig(
     preset="best",
-    data=DataConfig(stretch="log", crop=0.64),
+    data=DataConfig(stretch="log", standardize=True, crop=0.64),
     augment=AugmentConfig(rotation=10.0),
     model=ModelConfig(init="random"),
     optimization=OptimizationConfig(
-        lr=1e-3, weight_decay=0.05, optimizer="adamw", schedule="onecycle", batch_size=64, epochs=32
+        lr=1e-3,
+        weight_decay=0.05,
+        optimizer="adamw",
+        schedule="cosine",
+        warmup_epochs=0.5,
+        batch_size=64,
+        epochs=32,
     ),
 )
