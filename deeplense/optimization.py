@@ -26,7 +26,7 @@ def learning_rate(config: OptimizationConfig, step: int, steps_per_epoch: int) -
             return _cosine(low, config.lr, step / top)
         return _cosine(config.lr, end, (step - top) / max(total - 1 - top, 1))
     if step < warmup:
-        return config.lr * (step + 1) / warmup
+        return config.lr * min(1.0, (step + 1) / warmup)
     if config.schedule == "cosine":
         return _cosine(config.lr, 0.0, (step - warmup) / (total - warmup))
     return config.lr
