@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from deeplense import plots, plots_trust
 from deeplense.calibration import LIKELIEST, reliability
 from deeplense.config import DataConfig
-from deeplense.data.augment import MEAN, STD
+from deeplense.data.augment import MEAN, STD, resample, to_unit
 from deeplense.data.batches import PixelStore, plain_batches
 from deeplense.data.imageset import ImageSet
 from deeplense.data.thumbnails import Thumbnails
@@ -42,8 +42,9 @@ class ModelCard:
     epoch: int
     val_roc_auc: float | None
     architecture: str = "resnet18"
-    mean: float = MEAN
-    std: float = STD
+    mean: float | None = MEAN
+    std: float | None = STD
+    """None: each image has its own."""
     format: int = 1
     temperature: float | None = None
     """By which logits are divided before they become probabilities; None: nothing fitted one."""
@@ -52,7 +53,12 @@ class ModelCard:
     stretch: str = "none"
     crop: float = 1.0
     standardize: bool = False
-    """These three as in `DataConfig`; the last is in place of `mean` and `std`."""
+    """These three as in `DataConfig`."""
+
+    def seen(self, pixels: torch.Tensor) -> torch.Tensor:
+        """What the network sees of pixels as they are stored, (B, C, H, W) to (B, channels, size, size)."""
+        unit = to_unit(pixels, self.channels, self.normalize)
+        return resample(unit, None, self.image_size, self.stretch, self.crop, self.standardize)
 
     def probabilities(self, logits: torch.Tensor) -> np.ndarray:
         """Calibrated probability of each class (n, K) float64 from logits (n, 1) or (n, K)."""

@@ -61,8 +61,8 @@ def predict(
         batch_size: images at a time; None: as many as suit the device.
         accelerator: of several processes; each predicts a share, and all get all.
         interrupt: called between batches; may raise.
-        precision: what the network runs in, `accelerator.autocast`, say. Not the resample before it: a grid of
-            coordinates in 16 bits distorts the image.
+        precision: what the network runs in, `accelerator.autocast`, say. Not the resample before it: in 16 bits it
+            would lose faint light.
     """
     world, rank = (1, 0) if accelerator is None else (accelerator.num_processes, accelerator.process_index)
     share = -(-len(indices) // world)

@@ -19,7 +19,6 @@ import torch
 from tqdm import tqdm
 
 from deeplense.config import EvaluateConfig
-from deeplense.data.augment import resample, to_unit
 from deeplense.data.imageset import NEGATIVE_CLASSES
 from deeplense.data.packed import is_packed, read_about
 from deeplense.detection import Rate, Threshold, crossing, detection_rate, threshold_at
@@ -242,8 +241,7 @@ def _scorer(model: torch.nn.Module, card: ModelCard) -> Callable[[torch.Tensor],
 
     @torch.inference_mode()
     def score(counts: torch.Tensor) -> np.ndarray:
-        pixels = to_unit(counts[:, None], card.channels, card.normalize)
-        images = resample(pixels, None, card.image_size, card.stretch, card.crop, card.standardize)
+        images = card.seen(counts[:, None])
         logits = [model(part) for part in images.split(eval_batch(images.device, card.image_size))]
         return log_odds(torch.cat(logits).double()).cpu().numpy()
 

@@ -37,14 +37,18 @@ class SmallMapConv2d(torch.nn.Conv2d):
         ):
             return super().forward(input)
         pixels, kernels = (_as_autocast(one).permute(0, 2, 3, 1) for one in (input, self.weight))
-        pixels = _Products.apply(pixels, kernels, stride)
-        return pixels.permute(0, 3, 1, 2)
+        result: torch.Tensor = _Products.apply(pixels, kernels, stride)
+        return result.permute(0, 3, 1, 2)
 
 
 def _as_autocast(one: torch.Tensor) -> torch.Tensor:
     """In the precision that a convolution would be computed in."""
     casts = torch.is_autocast_enabled("cpu") and one.dtype != torch.float64
     return one.to(torch.get_autocast_dtype("cpu")) if casts else one
+
+
+_Part = tuple[tuple[int, int], tuple[slice, ...], tuple[slice, ...]]
+"""A pixel of the result, the pixels that its kernel covers (of B, H, W), and the part of the kernel (of K, 3, 3)."""
 
 
 class _Products(torch.autograd.Function):
@@ -57,8 +61,8 @@ class _Products(torch.autograd.Function):
     def forward(ctx: Any, pixels: torch.Tensor, kernels: torch.Tensor, stride: int) -> torch.Tensor:
         ctx.save_for_backward(pixels, kernels)
         ctx.parts = _parts(pixels, stride)
-        (row, column), *_ = ctx.parts[-1]
-        result = pixels.new_empty(len(pixels), row + 1, column + 1, len(kernels))
+        (last_row, last_column), *_ = ctx.parts[-1]
+        result = pixels.new_empty(len(pixels), last_row + 1, last_column + 1, len(kernels))
         for (row, column), covered, taps in ctx.parts:
             result[:, row, column] = F.linear(pixels[covered].flatten(1), kernels[taps].flatten(1))
         return result
@@ -79,11 +83,7 @@ class _Products(torch.autograd.Function):
         return of_pixels, of_kernels, None
 
 
-Part = tuple[tuple[int, int], tuple[slice, ...], tuple[slice, ...]]
-"""A pixel of the result, the pixels that its kernel covers (of B, H, W), and the part of the kernel (of K, 3, 3)."""
-
-
-def _parts(pixels: torch.Tensor, stride: int) -> list[Part]:
+def _parts(pixels: torch.Tensor, stride: int) -> list[_Part]:
     rows, columns = ([_covered(at, side) for at in range(0, side, stride)] for side in pixels.shape[1:3])
     return [
         ((row, column), (slice(None), own_rows, own_columns), (slice(None), row_taps, column_taps))

@@ -30,6 +30,7 @@ from deeplense.checkpoint import (
     save_checkpoint,
 )
 from deeplense.config import TrainConfig
+from deeplense.data.augment import MEAN, STD
 from deeplense.data.batches import Batches, PixelStore
 from deeplense.data.imageset import ImageSet
 from deeplense.errors import Stopped, TrainingError
@@ -411,6 +412,8 @@ class Trainer:
             stretch=data.stretch,
             crop=data.crop,
             standardize=data.standardize,
+            mean=None if data.standardize else MEAN,
+            std=None if data.standardize else STD,
             epoch=self.position.epoch,
             val_roc_auc=self.position.best_auc,
             **dataclasses.asdict(fitted),

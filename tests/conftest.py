@@ -105,11 +105,12 @@ SMALL = (
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, lenses: Path) -> Path:
-    """A finished run on `lenses`, with W&B offline."""
+    """A finished run on `lenses`, with W&B offline, and with settings that what comes after it has to heed."""
     output = tmp_path_factory.mktemp("runs")
     done = run_python(
         "-m", "accelerate.commands.launch", "train.py", "debug", *SMALL, "--wandb", "offline", "--epochs", "4",
         "--data", lenses, "--output-dir", output, "--name", "trained",
+        "--stretch", "log", "--standardize", "--crop", "0.9", "--label-smoothing", "0.05",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return output / "trained"

@@ -194,6 +194,8 @@ def test_the_card_says_what_it_is_and_its_code_runs(copy, monkeypatch, capsys):
         "| input | `pixels` | uint8 | (N, 1, 40, 40)",
         f"divided by a temperature of {json.loads((copy / 'best' / 'model.json').read_text())['temperature']:.4g}",
         json.loads((copy / "record.json").read_text())["data_sha256"],
+        "flips on, on the logarithm of the light, each image by its own mean and spread",
+        ", label smoothing 0.05",
         "MIT licence",
     ):
         assert part in text

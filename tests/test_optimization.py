@@ -39,4 +39,6 @@ def test_cosine_is_torchs_after_its_warmup():
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_schedules_of_the_shortest_runs(steps):
     for schedule in ("constant", "cosine", "onecycle"):
-        assert all(0 <= rate <= 0.1 for rate in rates(steps, epochs=1, schedule=schedule))
+        for warmup in (0.0, 0.4, 0.5, 1.0)[: 1 if schedule == "onecycle" else None]:
+            own = rates(steps, epochs=1, schedule=schedule, warmup_epochs=warmup)
+            assert all(0 <= rate <= 0.1 for rate in own), (schedule, warmup)

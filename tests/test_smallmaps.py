@@ -34,8 +34,10 @@ def test_values_and_gradients_are_those_of_a_convolution(side, stride, layout):
 
 def test_maps_that_are_not_square():
     plain, ours = pair(3, 4)
-    images = torch.randn(40, 3, 1, 2, dtype=torch.double)
-    torch.testing.assert_close(ours(images), plain(images))
+    images = torch.randn(40, 3, 1, 2, dtype=torch.double, requires_grad=True)
+    results = [layer(images) for layer in (plain, ours)]
+    torch.testing.assert_close(*results)
+    torch.testing.assert_close(*(torch.autograd.grad(result.square().sum(), images) for result in results))
 
 
 def test_the_short_way_is_taken_where_the_map_is_small(monkeypatch):
@@ -76,13 +78,22 @@ def test_kernels_of_another_kind_are_left_alone():
     assert not any(isinstance(layer, SmallMapConv2d) for layer in with_small_maps(layers))
 
 
-def test_in_bf16_the_result_is_as_close_as_that_of_a_convolution():
+def test_in_bf16_result_and_gradients_are_as_close_as_those_of_a_convolution():
     torch.manual_seed(0)
     plain, ours = pair(64, 64, kind=torch.float32)
-    images = torch.randn(32, 64, 2, 2)
+    images = torch.randn(32, 64, 2, 2, requires_grad=True)
     exact = plain(images)
     with torch.autocast("cpu", torch.bfloat16):
-        errors = [(layer(images).float() - exact).square().mean() for layer in (plain, ours)]
+        results = [layer(images) for layer in (plain, ours)]
         assert ours(images).dtype == torch.bfloat16
         assert pair(4, 4)[1](torch.zeros(32, 4, 2, 2, dtype=torch.double)).dtype == torch.double  # as of a convolution
-    assert errors[1] < 2 * errors[0]
+    gradient = torch.randn_like(exact)
+    found = [
+        (exact, *torch.autograd.grad(exact, (images, plain.weight), gradient)),
+        *(
+            (result.float(), *torch.autograd.grad(result, (images, layer.weight), gradient.bfloat16()))
+            for layer, result in zip((plain, ours), results, strict=True)
+        ),
+    ]
+    for right, theirs, own in zip(*found, strict=True):
+        assert (own - right).square().mean() < 2 * (theirs - right).square().mean()

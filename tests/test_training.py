@@ -130,6 +130,17 @@ def test_clipping_bounds_the_step(trainer):
     assert clipped < free / 10
 
 
+def test_the_labels_trained_on_are_smoothed(trainer):
+    """Of all the label nothing is left but a half, so that a network which is sure of it must lose."""
+    losses = {}
+    for smoothing in (0.0, 0.999):
+        own = trainer(epochs=1, lr=1e-9, label_smoothing=smoothing)
+        torch.nn.init.constant_(own.plain.fc.bias, -20)
+        losses[smoothing] = next(line["train_loss"] for line in fit(own).lines if "train_loss" in line)
+    assert losses[0.999] == pytest.approx(10, abs=0.2)  # -log of half a chance to be right: 20 / 2
+    assert abs(losses[0.0] - losses[0.999]) > 0.5  # the classes are not halved in these batches
+
+
 def test_the_average_is_what_is_scored_and_kept(trainer, tmp_path):
     own = trainer(epochs=1, ema_decay=0.9)
     shadow = [parameter.detach().clone() for parameter in own.plain.parameters()]

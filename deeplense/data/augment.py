@@ -79,6 +79,7 @@ def resample(
 
     Where the result is smaller than the source, the source is sampled that many times finer and averaged:
     bilinear interpolation alone would skip pixels, and with them most of the light that the noise is averaged over.
+    Not to be called under autocast, which would take 16 bits for it.
     Outside the source it is dark, as with torchvision's transforms.
 
     Args:

@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 
 from deeplense.cli import load_config
-from deeplense.data.augment import resample, to_unit
 from deeplense.data.imageset import ImageSet
 from deeplense.data.simulated import load_data
 from deeplense.errors import InputError, TrainingError
@@ -66,10 +65,7 @@ class FromPixels(torch.nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Probabilities (B, K) float32 of raw pixels (B, C, H, W)."""
-        card = self.card
-        unit = to_unit(pixels, card.channels, card.normalize)
-        images = resample(unit, None, card.image_size, card.stretch, card.crop, card.standardize)
-        logits = self.network(images) / self.temperature
+        logits = self.network(self.card.seen(pixels)) / self.temperature
         if logits.shape[1] == 1:
             return torch.cat([(-logits).sigmoid(), logits.sigmoid()], 1)
         return logits.softmax(1)
