@@ -1,11 +1,18 @@
-"""Least time to a good AUC: 4 epochs of `best`, in one cycle from random weights.
+"""Least time to a good AUC: 4 epochs of `best`, with what helps where there are few.
 
-On two cores of an AMD EPYC (Zen 4), torch 2.14, bf16, one run on the real images: validation AUC 0.9997, test AUC
-0.9991 [0.9985, 0.9997], accuracy 0.981, 1 min 42 s from launch to the end.
+That is each image standardised, and a cosine after a short warm-up: log loss of 800 validation images 0.0M in place of
+0.0N, ROC AUC 0.999P in place of 0.999Q (means of five seeds; `train.py fast --data REAL --seed S`, and the others with
+`--no-standardize --schedule onecycle --warmup-epochs 0`). After 3 epochs it is below 0.999.
+
 """
 
 from dataclasses import replace
 
 from configs import best
 
-CONFIG = replace(best.CONFIG, preset="fast", optimization=replace(best.CONFIG.optimization, epochs=4))
+CONFIG = replace(
+    best.CONFIG,
+    preset="fast",
+    data=replace(best.CONFIG.data, standardize=True),
+    optimization=replace(best.CONFIG.optimization, schedule="cosine", warmup_epochs=0.5, epochs=4),
+)
