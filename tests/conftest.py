@@ -102,15 +102,17 @@ SMALL = (
 )  # fmt: skip
 """Flags of a run that takes seconds."""
 
+HEEDED = ("--stretch", "log", "--standardize", "--crop", "0.9", "--label-smoothing", "0.05")
+"""Flags of `trained` that what comes after training has to heed."""
+
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, lenses: Path) -> Path:
-    """A finished run on `lenses`, with W&B offline, and with settings that what comes after it has to heed."""
+    """A finished run on `lenses`, with W&B offline, and with `HEEDED`."""
     output = tmp_path_factory.mktemp("runs")
     done = run_python(
         "-m", "accelerate.commands.launch", "train.py", "debug", *SMALL, "--wandb", "offline", "--epochs", "4",
-        "--data", lenses, "--output-dir", output, "--name", "trained",
-        "--stretch", "log", "--standardize", "--crop", "0.9", "--label-smoothing", "0.05",
+        *HEEDED, "--data", lenses, "--output-dir", output, "--name", "trained",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return output / "trained"

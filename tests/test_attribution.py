@@ -177,5 +177,5 @@ def test_an_evaluation_of_a_simulated_set_counts_the_peaks(copy):
         assert counted["low"] <= counted["rate"] == counted["hits"] / counted["n"] <= counted["high"]
         fair = counted[f"chance_{counted['fair_chance']}"]
         assert counted["excess"] == pytest.approx(counted["rate"] - fair)
-    # The ring's share of the frame, by hand: 2 pi 1.281" x 0.5" of (7.5")^2; of 32 pixels a side, so not exactly.
-    assert attribution["ring"]["chance_uniform"] == pytest.approx(2 * np.pi * 1.281 * 0.5 / 7.5**2, rel=0.1)
+    # The ring's share of the frame, by hand: 2 pi 1.281" x 0.5" of 0.9 of 7.5", squared; of 32 pixels, so not exactly.
+    assert attribution["ring"]["chance_uniform"] == pytest.approx(2 * np.pi * 1.281 * 0.5 / (0.9 * 7.5) ** 2, rel=0.1)

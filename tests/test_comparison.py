@@ -188,7 +188,7 @@ def runs(trained, tmp_path):
     for seed, folder in enumerate(folders[1:], 1):
         state = load_file(folder / "best" / "model.safetensors")
         torch.manual_seed(seed)
-        state["conv1.weight"] += 0.15 * torch.randn_like(state["conv1.weight"])
+        state["conv1.weight"] += 0.05 * torch.randn_like(state["conv1.weight"])
         save_file(state, folder / "best" / "model.safetensors")
         config = json.loads((folder / "config.json").read_text())
         config["run"]["seed"] = seed

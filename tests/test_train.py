@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, run_python, write_lenses
+from conftest import HEEDED, SMALL, run_python, write_lenses
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -118,7 +118,8 @@ def test_what_is_derived_is_printed(lenses, tmp_path):
 
 def test_an_existing_run_is_never_written_over(trained, lenses):
     before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
-    flags = ("debug", *SMALL, "--epochs", "4", "--data", lenses, "--output-dir", trained.parent, "--name", "trained")
+    place = ("--data", lenses, "--output-dir", trained.parent, "--name", "trained")
+    flags = ("debug", *SMALL, "--epochs", "4", *HEEDED, *place)
     message = refused(*flags)
     assert f"{trained} holds a run already" in message
     assert "--resume" in message
