@@ -7,7 +7,8 @@ That is each image standardised, and a cosine after a short warm-up. Of 800 vali
     without the two           0.99932 (0.99891 to 0.99978)             0.046
 
 After 3 epochs it is still below 0.999 (0.99895 and 0.99856, two seeds). Measured on two cores of an AMD EPYC (Zen 4),
-torch 2.14, bf16, on 5,600 of the real images: test ROC AUC 0.99939 in the mean (0.99918 to 0.99963), accuracy 0.987.
+torch 2.14, bf16, on 5,600 of the real images: test ROC AUC 0.99939 in the mean (0.99918 to 0.99963), accuracy 0.987;
+1 min 35 s from launch to the end.
 """
 
 from dataclasses import replace
