@@ -14,7 +14,7 @@ from caustics.lenses.func import (
 from caustics.light.func import brightness_sersic, k_lenstronomy
 from torch import Tensor
 
-from deeplense.compiling import compiled
+from deeplense.machine.compiling import compiled
 from deeplense.simulation.draw import Draws
 from deeplense.simulation.sets import Camera, LensSet, Sersic
 
