@@ -234,13 +234,13 @@ def test_noise_has_the_mean_and_the_variance_of_the_camera() -> None:
 
 def test_stream_gives_the_same_images_in_any_batches() -> None:
     stream = ImageStream("model_i", seed=5)
-    images, labels = stream.span(0, 70)
+    images, draws = stream.span(0, 70)
     assert images.shape == (70, 1, 150, 150)
     assert images.dtype == torch.float32
-    assert labels.dtype == torch.int64
+    assert draws.label.dtype == torch.int64
     again, same = ImageStream("model_i", seed=5).span(33, 50)
     assert torch.equal(again, images[33:50])
-    assert torch.equal(same, labels[33:50])
+    assert torch.equal(same.label, draws.label[33:50])
     many = ImageStream("model_i", ("no_sub", "cdm", "axion"), seed=5).simulator.draw(torch.arange(9000))
     assert stats.chisquare(many.label.bincount(minlength=3)).pvalue > 0.01
 
