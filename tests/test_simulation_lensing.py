@@ -20,7 +20,9 @@ from lenstronomy.Util import param_util
 from deeplense.simulation.camera import airy_kernel, blur
 from deeplense.simulation.cosmology import Cosmology
 from deeplense.simulation.draw import Draws
-from deeplense.simulation.sets import KINDS, SETS, Gaussian, LensSet, Sersic, find_classes
+from deeplense.simulation.instruments import Gaussian
+from deeplense.simulation.lights import Sersic
+from deeplense.simulation.sets import KINDS, SETS, LensSet, find_classes
 from deeplense.simulation.simulator import Simulator
 
 

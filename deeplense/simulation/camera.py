@@ -15,7 +15,7 @@ from torch import Tensor
 from deeplense.compiling import compiled
 from deeplense.simulation.counters import normals, philox
 from deeplense.simulation.draw import Draws
-from deeplense.simulation.sets import Airy, Camera, Gaussian
+from deeplense.simulation.instruments import Airy, Camera, Gaussian
 
 _NOISE = 2
 """Second word of the random counter (`draw` has the others)."""

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from deeplense.simulation.counters import Words, uniform
+from deeplense.simulation.lights import Sersic
 from deeplense.simulation.priors import Cartesian, Fixed, Polar, Prior
-from deeplense.simulation.sets import KINDS, Equal, Kind, LensSet, Sersic, Subhalos, Vortex
+from deeplense.simulation.sets import KINDS, Kind, LensSet
+from deeplense.simulation.substructure import Equal, Subhalos, Vortex
 
 PLACES = (
     *("z_lens", "z_source", "einstein_radius", "axis_ratio", "angle", "shear", "shear_angle", "exposure"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from caustics.lenses.func import (
@@ -16,10 +16,12 @@ from torch import Tensor
 
 from deeplense.compiling import compiled
 from deeplense.simulation.draw import Draws
-from deeplense.simulation.sets import Camera, LensSet, Sersic
+from deeplense.simulation.instruments import Camera
+from deeplense.simulation.lights import Sersic
+from deeplense.simulation.sets import LensSet
 
 MASSES_AT_ONCE = 25
-"""Point masses that one compiled loop sums: unrolled, a hundred would take minutes to compile."""
+"""Point masses that one compiled loop sums at most: unrolled, a hundred would take minutes to compile."""
 
 _SOFTENING = 1e-14
 """Square arcsec: keeps a pixel that a point mass falls on finite. 1e-7 arcsec is the last digit of a coordinate."""
@@ -46,8 +48,8 @@ def render(draws: Draws, lens_set: LensSet) -> Tensor:
         x.expand(len(draws.number), -1),
         y.expand(len(draws.number), -1),
     )  # (B, H * W) less their deflection
-    for first in range(0, draws.x.shape[1], MASSES_AT_ONCE):
-        rays = sum_points(x, y, *rays, *_block(draws, first))
+    for block in _blocks(draws):
+        rays = sum_points(x, y, *rays, *block)
     own = {name: value[:, None] for name, value in draws.scalars.items()}  # (B, 1)
     twice = 2.0 * own["shear_angle"]
     shear = own["shear"] * twice.cos(), own["shear"] * twice.sin()
@@ -70,13 +72,17 @@ def _kernels(kind: str) -> tuple[Callable[..., tuple[Tensor, Tensor]], Callable[
     return compiled(_sum_points, kind), compiled(_trace, kind)
 
 
-def _block(draws: Draws, first: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Place and squared Einstein radius of `MASSES_AT_ONCE` point masses, (B, MASSES_AT_ONCE), filled up with none."""
-    last = first + MASSES_AT_ONCE
-    block = draws.x[:, first:last], draws.y[:, first:last], draws.radius[:, first:last] ** 2
-    missing = MASSES_AT_ONCE - block[0].shape[1]
-    x, y, square = (torch.nn.functional.pad(part, (0, missing)).contiguous() for part in block)
-    return x, y, square
+def _blocks(draws: Draws) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Place and squared Einstein radius of the point masses, `MASSES_AT_ONCE` at a time or all of fewer, (B, width);
+    the last block is filled up with none."""
+    count = draws.x.shape[1]
+    width = min(MASSES_AT_ONCE, count)
+    for first in range(0, count, MASSES_AT_ONCE):
+        last = first + width
+        block = draws.x[:, first:last], draws.y[:, first:last], draws.radius[:, first:last] ** 2
+        missing = width - block[0].shape[1]
+        x, y, square = (torch.nn.functional.pad(part, (0, missing)).contiguous() for part in block)
+        yield x, y, square
 
 
 def _sum_points(
@@ -87,7 +93,7 @@ def _sum_points(
     This sum is what a simulation costs. Compiled, the loop is one pass over the pixels; caustics' function for a point
     mass has a root in it that cancels.
     """
-    for k in range(MASSES_AT_ONCE):
+    for k in range(mass_x.shape[1]):
         dx, dy = x - mass_x[:, k : k + 1], y - mass_y[:, k : k + 1]
         strength = square[:, k : k + 1] / (dx * dx + dy * dy + _SOFTENING)
         ray_x, ray_y = ray_x - strength * dx, ray_y - strength * dy
