@@ -13,17 +13,12 @@ import torch
 from torch import Tensor
 
 from deeplense.compiling import compiled
-from deeplense.simulation.counters import normals, philox
+from deeplense.simulation.counters import normals, philox, poisson
 from deeplense.simulation.draw import Draws
 from deeplense.simulation.instruments import Airy, Camera, Gaussian
 
 _NOISE = 2
 """Second word of the random counter (`draw` has the others)."""
-
-_COUNTED_BELOW = 5.0
-"""Poisson means below this are inverted by counting, above by expansion."""
-_MOST_COUNTED = 19
-"""A mean of 5 exceeds it with a probability below 1e-6."""
 
 
 def photograph(flux: Tensor, draws: Draws, camera: Camera, key: Tensor) -> Tensor:
@@ -66,34 +61,6 @@ def expose(flux: Tensor, exposure: Tensor, background: Tensor, number: Tensor, k
     quantile = torch.cat([normals(a, b)[0], normals(c, d)[0]], dim=1)[:, : flux.shape[1]]
     sky = torch.cat([normals(a, b)[1], normals(c, d)[1]], dim=1)[:, : flux.shape[1]]
     return poisson(exposure * flux, quantile) + background * sky
-
-
-def poisson(mean: Tensor, quantile: Tensor) -> Tensor:
-    """Poisson numbers of the given means, float32, from standard normals: the same normal, the same number.
-
-    The number is the quantile of the Poisson law at the probability of the normal. Below a mean of 5 it is found by
-    counting up the distribution, exact but for float32 rounding and for the upper tail, which is cut at a
-    probability of 1e-6. From there on it is the normal expansion of the quantile to the order 1/mean, rounded down
-    (Giles, "Algorithm 955", ACM TOMS 42, 2016, eq. 7): wrong by one count in 1 of 800 draws at a mean of 5, and in
-    fewer above. Negative means count as 0.
-    """
-    mean = mean.clamp(min=0.0)
-    # Small means.
-    low = mean.clamp(max=_COUNTED_BELOW)
-    probability = (0.5 + 0.5 * torch.erf(quantile * math.sqrt(0.5))).clamp(max=1.0 - 1e-6)
-    term = cumulative = (-low).exp()
-    counted = torch.zeros_like(mean)
-    for k in range(1, _MOST_COUNTED + 1):
-        counted = torch.where(probability > cumulative, float(k), counted)
-        term = term * (low * (1.0 / k))  # one multiplication in the chain, not two: it waits for each
-        cumulative = cumulative + term
-    # Large means.
-    high = mean.clamp(min=_COUNTED_BELOW)
-    w, w2 = quantile, quantile * quantile
-    root = high.sqrt()
-    expansion = high + root * w + (1.0 / 3.0 + w2 / 6.0) - w * (1.0 / 36.0 + w2 / 72.0) / root
-    expansion = expansion + (-8.0 / 405.0 + w2 * (7.0 / 810.0 + w2 / 270.0)) / high
-    return torch.where(mean < _COUNTED_BELOW, counted, expansion.floor().clamp(min=0.0))
 
 
 def gaussian_taps(psf: Gaussian, pixel_scale: float) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from typing import Literal
 from deeplense.errors import InputError
 from deeplense.simulation.cosmology import Cosmology
 from deeplense.simulation.instruments import Camera
-from deeplense.simulation.lenses import Halo
+from deeplense.simulation.lenses import Halo, PowerLawHalo
 from deeplense.simulation.lights import Sersic
 from deeplense.simulation.priors import Prior
 from deeplense.simulation.substructure import Subhalos, Vortex
@@ -28,7 +28,7 @@ class LensSet:
     cosmology: Cosmology
     z_lens: Prior
     z_source: Prior
-    halo: Halo
+    halo: Halo | PowerLawHalo
     source: Sersic
     lens_light: Sersic | None
     subhalos: Subhalos
