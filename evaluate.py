@@ -29,14 +29,16 @@ def main(config: EvaluateConfig) -> None:
 def score_run(config: EvaluateConfig) -> None:
     """The story of scoring a run."""
     # Here and not above: torch takes seconds to import, and --help should not wait for it.
-    from deeplense.attribution import explain_with
+    from deeplense.classification.attribution import explain_with
+    from deeplense.classification.predictions import predict_views
+    from deeplense.classification.recalibration import card_for
+    from deeplense.classification.sensitivity import measure
+    from deeplense.classification.write import load_best, say, store_for, write_evaluation
     from deeplense.cli import load_config
-    from deeplense.evaluation import load_best, say, store_for, write_evaluation
-    from deeplense.prediction import predict_views, scoring_device
-    from deeplense.recalibration import card_for
-    from deeplense.scored import name_of, other_images, own_images
-    from deeplense.sensitivity import measure
-    from deeplense.symmetry import shown_views, viewed_of
+    from deeplense.evaluation.predict import scoring_device
+    from deeplense.evaluation.scored import name_of, other_images, own_images
+    from deeplense.network.views import shown_views
+    from deeplense.scores.symmetry import viewed_of
 
     run = config.run
     model, card = load_best(run)
@@ -68,13 +70,22 @@ def score_run(config: EvaluateConfig) -> None:
 
 def compare_runs(config: EvaluateConfig) -> None:
     """The story of finding out which run is better."""
+    from deeplense.classification.comparison import (
+        Contestant,
+        compare,
+        names_of,
+        refuse_other_classes,
+        say,
+        write_comparison,
+    )
+    from deeplense.classification.predictions import predict_views
+    from deeplense.classification.recalibration import card_for
+    from deeplense.classification.write import load_best, store_for
     from deeplense.cli import load_config
-    from deeplense.comparison import Contestant, compare, names_of, refuse_other_classes, say, write_comparison
-    from deeplense.evaluation import load_best, store_for
-    from deeplense.prediction import predict_views, scoring_device
-    from deeplense.recalibration import card_for
-    from deeplense.scored import common_images
-    from deeplense.symmetry import shown_views, viewed_of
+    from deeplense.evaluation.predict import scoring_device
+    from deeplense.evaluation.scored import common_images
+    from deeplense.network.views import shown_views
+    from deeplense.scores.symmetry import viewed_of
 
     cards = [load_best(run)[1] for run in config.runs]
     refuse_other_classes(config.runs, cards)

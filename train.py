@@ -15,15 +15,16 @@ from deeplense.errors import run_command
 def main(config: TrainConfig) -> None:
     """The story of a training run, from its settings to its honest test score."""
     # Here and not above: torch takes seconds to import, and --help and a wrong flag should not wait for it.
-    from deeplense import runs, session
-    from deeplense.calibration import refuse_rate
-    from deeplense.checkpoint import load_newest
+    from deeplense import runs
     from deeplense.data.split import check_split, split_images, write_split
-    from deeplense.finish import finish, show_images
-    from deeplense.model import build_model, initialize
-    from deeplense.stopping import StopRequest
-    from deeplense.tracking import MetricsLog, Tracker
-    from deeplense.training import Trainer
+    from deeplense.network.model import build_model, initialize
+    from deeplense.scores.calibration import refuse_rate
+    from deeplense.tracking.tracker import MetricsLog, Tracker
+    from deeplense.training import session
+    from deeplense.training.checkpoint import load_newest
+    from deeplense.training.finish import finish, show_images
+    from deeplense.training.loop import Trainer
+    from deeplense.training.stopping import StopRequest
 
     # Who takes part, and may this run be?
     accelerator = session.make_accelerator(config)

@@ -21,7 +21,7 @@ from deeplense.cli import flag_name, flat, load_config, save_config
 from deeplense.config import RunConfig, TrackingConfig, TrainConfig
 from deeplense.errors import InputError
 from deeplense.files import write_json
-from deeplense.model import Initialization
+from deeplense.network.model import Initialization
 
 VERSIONS_OF = ("torch", "torchvision", "accelerate", "numpy", "scikit-learn", "wandb", "tyro")
 

@@ -20,7 +20,7 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     os.environ |= {"OMP_NUM_THREADS": share, "LOKY_MAX_CPU_COUNT": share}
 
 
-LONGEST = ("test_slurm.py", "test_train.py", "test_training.py", "test_evaluate.py")
+LONGEST = ("test_slurm.py", "test_train.py", "test_loop.py", "test_evaluate.py")
 """Files that take minutes; they come first, or one worker would be left alone with them at the end."""
 
 

@@ -11,14 +11,15 @@ from scipy.special import expit, softmax
 from sklearn import metrics as sk
 
 import evaluate
-from deeplense.calibration import calibrate
+from deeplense.classification.predictions import Predictions
+from deeplense.classification.write import ModelCard, load_best, store_for, write_evaluation
 from deeplense.cli import parse
 from deeplense.config import EvaluateConfig
 from deeplense.data.images import load_images
 from deeplense.errors import InputError
-from deeplense.evaluation import ModelCard, load_best, store_for, write_evaluation
-from deeplense.prediction import Predictions, predict
-from deeplense.symmetry import ALL
+from deeplense.evaluation.predict import predict
+from deeplense.scores.calibration import calibrate
+from deeplense.scores.symmetry import ALL
 
 
 def run(*arguments):

@@ -13,7 +13,7 @@ from PIL import Image
 from deeplense.config import SplitConfig
 from deeplense.data.images import load_images
 from deeplense.data.split import split_images
-from deeplense.metrics import auc_delong
+from deeplense.scores.metrics import auc_delong
 from deeplense.simulation.camera import blur
 from deeplense.simulation.sets import SETS, find_classes
 from deeplense.simulation.simulator import Simulator

@@ -14,7 +14,7 @@ import train
 from configs import DESCRIPTIONS, PRESETS
 from deeplense.cli import load_config, parse_training
 from deeplense.errors import InputError
-from deeplense.precision import cpu_has_bf16
+from deeplense.machine.precision import cpu_has_bf16
 
 
 def refused(*arguments):

@@ -20,16 +20,16 @@ import torch
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from deeplense import session
 from deeplense.config import TrainConfig
 from deeplense.data.images import load_images
 from deeplense.data.imageset import ImageSet
 from deeplense.data.split import Split
 from deeplense.errors import InputError
-from deeplense.model import build_model
-from deeplense.precision import effective_precision
-from deeplense.prediction import predict
-from deeplense.training import Trainer
+from deeplense.evaluation.predict import predict
+from deeplense.machine.precision import effective_precision
+from deeplense.network.model import build_model
+from deeplense.training import session
+from deeplense.training.loop import Trainer
 
 Batched = Iterable[tuple[torch.Tensor, torch.Tensor]]
 

@@ -114,12 +114,12 @@ def _process(rank: int, count: int, wanted: Processes, port: int, folder: Path) 
     import numpy as np
     import torch
 
-    from deeplense import session
     from deeplense.config import ComputeConfig, DataConfig, OptimizationConfig, TrackingConfig, TrainConfig
     from deeplense.data.imageset import ImageSet
     from deeplense.data.split import Split
-    from deeplense.model import build_model
-    from deeplense.training import Trainer
+    from deeplense.network.model import build_model
+    from deeplense.training import session
+    from deeplense.training.loop import Trainer
 
     torch.set_num_threads(wanted.threads)
     config = TrainConfig(

@@ -56,7 +56,7 @@ def measure(wanted: Start) -> dict[str, Any]:
     import torch
 
     from deeplense.data.simulated import simulated
-    from deeplense.model import build_model
+    from deeplense.network.model import build_model
 
     images = simulated("model_i", IMAGES, ("no_sub", "sub"), 0, "cpu")  # into the cache
     _launch(wanted)  # warms the disk's cache up

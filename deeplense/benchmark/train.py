@@ -79,7 +79,7 @@ def measure(wanted: Train) -> dict[str, Any]:
     from deeplense.benchmark.apart import apart
     from deeplense.benchmark.contenders import CONTENDERS, our_loop, require_timm
     from deeplense.config import ComputeConfig, DataConfig, OptimizationConfig, RunConfig, TrackingConfig, TrainConfig
-    from deeplense.precision import effective_precision
+    from deeplense.machine.precision import effective_precision
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     steps = wanted.steps_on(device)
@@ -141,7 +141,7 @@ def flops_of_an_image(size: int) -> int:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from deeplense.model import build_model
+    from deeplense.network.model import build_model
 
     model = build_model(2, 1)
     with FlopCounterMode(display=False) as counter:

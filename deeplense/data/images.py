@@ -19,7 +19,8 @@ import numpy as np
 import platformdirs
 from tqdm import tqdm
 
-from deeplense.data.decode import SUFFIXES, BadImage, content_hash, decode
+from deeplense.content import content_hash
+from deeplense.data.decode import SUFFIXES, BadImage, decode
 from deeplense.data.imageset import ImageSet, ordered_classes
 from deeplense.data.packed import is_packed, read_about, read_packed, write_packed
 from deeplense.errors import InputError

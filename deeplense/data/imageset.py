@@ -26,7 +26,7 @@ class ImageSet:
     paths: list[str]
     """Where each image came from, relative to the set's folder."""
     hashes: list[str]
-    """SHA-256 of each image's pixels (`decode.content_hash`)."""
+    """SHA-256 of each image's pixels (`content.content_hash`)."""
     parts: list[str] | None = None
     """`train`, `val` or `test` for each image, where the folders said so."""
     folder: Path | None = None

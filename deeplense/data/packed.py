@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from deeplense.data.decode import MAX_SIDE, MIN_SIDE, content_hash
+from deeplense.content import content_hash
+from deeplense.data.decode import MAX_SIDE, MIN_SIDE
 from deeplense.data.imageset import ImageSet, ordered_classes
 from deeplense.errors import InputError
 

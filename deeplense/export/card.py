@@ -11,9 +11,9 @@ from deeplense import __version__
 from deeplense.cli import load_config
 from deeplense.config import TrainConfig
 from deeplense.data.split import PARTS, read_split
-from deeplense.detection import proportion
 from deeplense.errors import InputError
 from deeplense.export.write import TOLERANCE, Exported
+from deeplense.scores.detection import proportion
 from deeplense.simulation.sets import SETS
 
 _CALL = {

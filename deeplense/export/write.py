@@ -17,12 +17,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from deeplense.classification.write import ModelCard, load_best, store_for
 from deeplense.cli import load_config
 from deeplense.data.imageset import ImageSet
 from deeplense.data.simulated import load_data
 from deeplense.errors import InputError, TrainingError
-from deeplense.evaluation import ModelCard, load_best, store_for
-from deeplense.prediction import predict
+from deeplense.evaluation.predict import predict
 
 Format = Literal["onnx", "torch"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from deeplense.data.split import PARTS
-from deeplense.metrics import predict_labels
+from deeplense.scores.metrics import predict_labels
 
 UNCERTAIN = 10.0
 """An image is uncertain whose odds are within this factor of those at which its label would change."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn import metrics as sk
 
-from deeplense.metrics import tpr_at_fpr
+from deeplense.scores.metrics import tpr_at_fpr
 
 Z = 1.959963984540054
 """Normal quantile of 97.5 %."""

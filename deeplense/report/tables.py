@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from deeplense.metrics import CALIBRATION_BINS
 from deeplense.report.evidence import Evidence
 from deeplense.report.intervals import Interval
+from deeplense.scores.metrics import CALIBRATION_BINS
 
 NOT_THERE = "–"
 

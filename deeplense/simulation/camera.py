@@ -12,7 +12,7 @@ import scipy.special
 import torch
 from torch import Tensor
 
-from deeplense.compiling import compiled
+from deeplense.machine.compiling import compiled
 from deeplense.simulation.counters import normals, philox, poisson
 from deeplense.simulation.draw import Draws
 from deeplense.simulation.instruments import Airy, Camera, Gaussian

@@ -20,7 +20,7 @@ from caustics.lenses.func import (
 )
 from torch import Tensor
 
-from deeplense.compiling import compiled
+from deeplense.machine.compiling import compiled
 from deeplense.simulation.draw import Draws
 from deeplense.simulation.lenses import Halo, PowerLawHalo
 from deeplense.simulation.profiles import PseudoJaffe, TruncatedNFW

@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from deeplense.data.decode import content_hash
+from deeplense.content import content_hash
 from deeplense.simulation.draw import Draws
 from deeplense.simulation.sets import Classes
 

@@ -10,7 +10,7 @@ import torch
 from caustics.light.func import brightness_sersic, k_lenstronomy
 from torch import Tensor
 
-from deeplense.compiling import compiled
+from deeplense.machine.compiling import compiled
 from deeplense.simulation.deflection import (
     Columns,
     Isothermal,

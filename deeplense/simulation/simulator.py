@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from deeplense.compiling import compiled
+from deeplense.machine.compiling import compiled
 from deeplense.simulation.camera import blur, photograph
 from deeplense.simulation.counters import Words, key_of, philox
 from deeplense.simulation.draw import Draws, draw

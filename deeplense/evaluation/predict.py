@@ -1,0 +1,65 @@
+"""From images to logits, by one process or several; of an image as it is, or in its eight views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from deeplense.data.batches import PixelStore, plain_batches
+from deeplense.machine.heap import keep_freed_memory
+
+EVAL_BATCH = {"cpu": 128, "cuda": 2048}
+"""Images of 64 px at a time: on a CPU the activations of more do not fit its caches, and it is a third slower."""
+
+
+def scoring_device() -> torch.device:
+    """Where predictions are made that no training run goes with: a GPU, if there is one."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    keep_freed_memory()
+    return torch.device("cpu")
+
+
+def eval_batch(device: torch.device, size: int) -> int:
+    """How many images of `size` pixels a side to predict at a time: fewer, where they are larger."""
+    return max(1, round(EVAL_BATCH.get(device.type, 512) * min(1.0, (64 / size) ** 2)))
+
+
+@torch.inference_mode()
+def predict(
+    model: torch.nn.Module,
+    store: PixelStore,
+    indices: np.ndarray,
+    batch_size: int | None = None,
+    accelerator: Accelerator | None = None,
+    interrupt: Callable[[], None] = lambda: None,
+    precision: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> torch.Tensor:
+    """Logits (n, 1) or (n, K), float32 on the device, of the images `indices` in their order.
+
+    Args:
+        batch_size: images at a time; None: as many as suit the device.
+        accelerator: of several processes; each predicts a share, and all get all.
+        interrupt: called between batches; may raise.
+        precision: what the network runs in, `accelerator.autocast`, say. Not the resample before it: in 16 bits it
+            would lose faint light.
+    """
+    world, rank = (1, 0) if accelerator is None else (accelerator.num_processes, accelerator.process_index)
+    share = -(-len(indices) // world)
+    # The shares are padded to one length with the first image again, and cut after gathering.
+    padded = np.resize(indices, share * world) if share * world > len(indices) else indices
+    model.eval()
+    batch_size = batch_size or eval_batch(store.device, store.config.image_size)
+    logits = []
+    for images in plain_batches(store, padded[rank * share : (rank + 1) * share], batch_size):
+        interrupt()
+        with precision():
+            logits.append(model(images).float())
+    mine = torch.cat(logits)
+    everything = mine if accelerator is None else accelerator.gather(mine)
+    assert isinstance(everything, torch.Tensor)
+    return everything[: len(indices)]

@@ -1,0 +1,153 @@
+"""Which images an evaluation may score: never those that the run has learned from."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from deeplense.classification.write import ModelCard
+from deeplense.config import EvaluateConfig, TrainConfig
+from deeplense.data.images import load_images
+from deeplense.data.imageset import ImageSet
+from deeplense.data.simulated import load_data, simulated
+from deeplense.data.split import PARTS, read_split
+from deeplense.errors import InputError
+from deeplense.simulation.sets import SETS
+
+RESERVED = (*PARTS, "all", "sensitivity", "")
+"""Names that say what an evaluation is of."""
+
+
+def own_images(run: Path, card: ModelCard, trained: TrainConfig, part: str) -> tuple[ImageSet, np.ndarray]:
+    """A part of the images of `run` (or `all`), by the split that it wrote down: the set, and indices into it.
+
+    Raises:
+        InputError: the images are not those of the run any more, or the part is empty.
+    """
+    images = load_data(trained.data, trained.simulation, trained.split)
+    part_of = {row["sha256"]: row["split"] for row in read_split(run / "split.csv")}
+    if set(images.hashes) != set(part_of):
+        changed = len(set(images.hashes) ^ set(part_of))
+        raise InputError(
+            f"{trained.data.data}: {changed} images are not those that {run} was made with: restore them, or score "
+            f"them as other images with --data {trained.data.data}"
+        )
+    if images.classes != card.classes:
+        raise InputError(
+            f"{trained.data.data}: its classes are {', '.join(images.classes)}, and those of {run} were "
+            f"{', '.join(card.classes)}: restore the names of the folders"
+        )
+    if part == "all":
+        print(
+            "note: --split all includes images that the run has learned from: no honest score",
+            file=sys.stderr,
+        )
+        return images, np.arange(len(images))
+    if part == "train":
+        print("note: --split train is what the run has learned from: no honest score", file=sys.stderr)
+    indices = np.array([i for i, sha256 in enumerate(images.hashes) if part_of[sha256] == part], dtype=np.int64)
+    if not len(indices):
+        raise InputError(f"--split {part}: {run} has no images in that part")
+    return images, indices
+
+
+def common_images(
+    runs: Sequence[Path], card: ModelCard, trained: TrainConfig, config: EvaluateConfig
+) -> tuple[ImageSet, np.ndarray, int]:
+    """Labelled images that none of `runs` has learned from: at `--data`, or the test images that they share.
+
+    Args:
+        runs: of equal classes.
+        card, trained: of the first of them.
+
+    Returns:
+        The set, indices into it, and how many images were left out.
+
+    Raises:
+        InputError: there is no such image.
+    """
+    parts = [{row["sha256"]: row["split"] for row in read_split(run / "split.csv")} for run in runs]
+    if config.data is None:
+        images, own = own_images(runs[0], card, trained, "test")
+        keep = np.array([all(part.get(images.hashes[index]) == "test" for part in parts) for index in own], dtype=bool)
+        where = f"the test images of {runs[0]}"
+        remedy = "give images that none of them has seen with --data"
+    else:
+        images = _open_other(runs[0], card, config)
+        own = np.arange(len(images))
+        keep = np.array([all(part.get(sha256, "test") == "test" for part in parts) for sha256 in images.hashes])
+        where, remedy = f"--data {config.data}", "give others"
+        if images.labels is None:
+            raise InputError(f"--data {config.data}: a comparison needs labels: give folders of classes")
+    if not keep.any():
+        kept = "in the test part of all runs" if config.data is None else "unknown to all runs"
+        raise InputError(f"{where}: none of the {len(keep)} images is {kept}: {remedy}")
+    return images, own[keep], int((~keep).sum())
+
+
+def name_of(config: EvaluateConfig) -> str:
+    """What an evaluation is called: as the part of the split or the folder of other images, and how it was scored.
+
+    Raises:
+        InputError: it would be called like something that it is not.
+    """
+    how = ("-tta" if config.tta else "") + ("" if config.fpr is None else f"-fpr{config.fpr:g}")
+    if config.sensitivity:
+        plain, what = "sensitivity", "--sensitivity"
+    elif config.data is None:
+        plain, what = config.split + how, f"--split {config.split}"
+    else:
+        plain, what = Path(config.data).expanduser().resolve().name + how, f"--data {config.data}"
+    name = config.name or plain
+    own = "sensitivity" if config.sensitivity else None if config.data or how else config.split
+    if name != own and name in RESERVED:
+        raise InputError(f"{what}: would be kept as «{name}», which stands for something else: give another --name")
+    return name
+
+
+def other_images(run: Path, card: ModelCard, config: EvaluateConfig) -> tuple[ImageSet, np.ndarray, int]:
+    """The images at `--data`, with labels as the run numbers them; which of them to score; how many were left out.
+
+    Raises:
+        InputError: classes that the run does not know, or images that it has learned from.
+    """
+    assert config.data is not None
+    images = _open_other(run, card, config)
+    learned = {row["sha256"] for row in read_split(run / "split.csv") if row["split"] != "test"}
+    seen = np.array([sha256 in learned for sha256 in images.hashes])
+    if seen.any() and not config.allow_overlap:
+        raise InputError(
+            f"--data {config.data}: {seen.sum()} of {len(seen)} images are ones {run} was trained on or chosen by: "
+            "leave them out with --allow-overlap, or score the run's own test part without --data"
+        )
+    if seen.all():
+        raise InputError(f"--data {config.data}: all {len(seen)} images are ones that {run} has learned from")
+    if seen.any():
+        print(
+            f"note: left out {seen.sum()} of {len(seen)} images that the run has learned from",
+            file=sys.stderr,
+        )
+    return images, np.flatnonzero(~seen), int(seen.sum())
+
+
+def _open_other(run: Path, card: ModelCard, config: EvaluateConfig) -> ImageSet:
+    """The images at `--data`, with labels as `run` numbers them."""
+    assert config.data is not None
+    if config.data in SETS:
+        images = simulated(config.data, config.count, card.classes, config.simulation_seed, "cpu")
+    else:
+        images = load_images(config.data, config.bad_images, labelled=False)
+    unknown = [name for name in images.classes if name not in card.classes]
+    if unknown:
+        raise InputError(
+            f"--data {config.data}: class {unknown[0]} is not one that {run} knows ({', '.join(card.classes)}): "
+            "rename or remove the folder"
+        )
+    if images.labels is not None:
+        number = np.array([card.classes.index(name) for name in images.classes])
+        images = dataclasses.replace(images, labels=number[images.labels], classes=card.classes)
+    return images

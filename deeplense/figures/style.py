@@ -1,0 +1,35 @@
+"""How figures look: one style, one set of colours, one way to show an image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "savefig.dpi": 200,
+}
+COLORS = (
+    "#1b6ca8",
+    "#d1495b",
+    "#4f9d69",
+    "#edae49",
+    "#7d5ba6",
+    "#5c6b73",
+)  # told apart by the colour-blind too
+IMAGE_MAP = "magma"
+
+
+def to_display(image: np.ndarray) -> np.ndarray:
+    """(C, H, W) in [0, 1] of an image of any range, to the square root, as faint arcs stand beside bright lenses."""
+    low, high = float(image.min()), float(image.max())
+    return np.sqrt((image.astype(np.float32) - low) / max(high - low, 1e-9))

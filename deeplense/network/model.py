@@ -1,0 +1,181 @@
+"""torchvision's ResNet-18 for lens images, and where its first weights come from."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import socket
+import sys
+from pathlib import Path
+
+import torch
+import torchvision
+from safetensors.torch import load_file
+from torchvision.models import ResNet18_Weights
+
+from deeplense.config import ModelConfig
+from deeplense.errors import InputError
+from deeplense.network.smallmaps import with_small_maps
+
+State = dict[str, torch.Tensor]
+
+FETCH_SECONDS = 20
+"""How long a download may stay silent; a cluster node without network would otherwise hang here."""
+
+UNAVAILABLE = (OSError, EOFError, RuntimeError, pickle.UnpicklingError)
+"""No network, no room, a download that was cut off, a damaged file in the cache."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Initialization:
+    """Which weights a run really starts from."""
+
+    effective: str
+    """`imagenet`, `random`, or the file."""
+    warning: str | None = None
+    """Why it is not what was hoped for."""
+
+
+def build_model(classes: int, channels: int = 1) -> torchvision.models.ResNet:
+    """ResNet-18 with random weights from torch's generator.
+
+    Args:
+        classes: number of classes. Two need one logit, that of label 1; more need one each.
+        channels: 1 or 3.
+    """
+    model = torchvision.models.resnet18(num_classes=1 if classes == 2 else classes)
+    if channels != 3:
+        stem = model.conv1
+        model.conv1 = torch.nn.Conv2d(channels, 64, stem.kernel_size, stem.stride, stem.padding, bias=False)
+        torch.nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
+    return model
+
+
+def placed(model: torch.nn.Module, device: torch.device, channels_last: bool = True) -> torch.nn.Module:
+    """`model` on `device`, in that memory layout; with the same weights, under the same names."""
+    if device.type == "cpu":
+        with_small_maps(model)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+
+
+def initialize(model: torch.nn.Module, config: ModelConfig) -> Initialization:
+    """Decide what a run starts from, and load it into `model`. One process decides; DDP hands its weights on.
+
+    Raises:
+        InputError: weights that were asked for by name cannot be had.
+    """
+    if config.init == "random":
+        return Initialization("random")
+    if config.init not in ("auto", "imagenet"):
+        load_initial(model, _read_weights(Path(config.init)))
+        return Initialization(config.init)
+    try:
+        load_initial(model, imagenet_state())
+        return Initialization("imagenet")
+    except UNAVAILABLE as error:
+        why = str(error) or type(error).__name__
+    if config.init == "imagenet":
+        raise InputError(
+            f"--init imagenet: the weights are not in {_hub_folder()} and cannot be fetched ({why}): "
+            "run `python -m deeplense.model` where there is a network, or give --init random"
+        )
+    return Initialization(
+        "random",
+        warning=f"NO IMAGENET WEIGHTS: starting from RANDOM ones, which need more epochs. They are not in "
+        f"{_hub_folder()} and cannot be fetched ({why}). Run `python -m deeplense.model` where there is a network, "
+        "or give --init random to say that this is meant.",
+    )
+
+
+def load_initial(model: torch.nn.Module, state: State) -> None:
+    """Load `state` into `model`, fitting what differs.
+
+    Kernels of a colour stem are summed over colour for one channel: grey light is equal in all three, so
+    the features stay what they were. A head for other classes stays as it was drawn.
+
+    Raises:
+        InputError: these are not the weights of a ResNet-18.
+    """
+    own = model.state_dict()
+    fitted = dict(state)
+    stem = fitted.get("conv1.weight")
+    if stem is not None and stem.ndim == 4 and stem.shape[1] != own["conv1.weight"].shape[1]:
+        fitted["conv1.weight"] = stem.sum(1, keepdim=True) if stem.shape[1] == 3 else stem.expand(-1, 3, -1, -1) / 3
+    if fitted.get("fc.weight", own["fc.weight"]).shape != own["fc.weight"].shape:
+        fitted["fc.weight"], fitted["fc.bias"] = own["fc.weight"], own["fc.bias"]
+    try:
+        model.load_state_dict(fitted)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1:2] or [str(error)]
+        raise InputError(f"--init: the weights are not those of a ResNet-18 ({first[0].strip()})") from None
+
+
+def imagenet_state() -> State:
+    """The ImageNet weights, from torch's cache or fetched into it. Raises one of `UNAVAILABLE` if neither can be."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(FETCH_SECONDS)
+    try:
+        weights = ResNet18_Weights.IMAGENET1K_V1
+        return dict(weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True))
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def loss_function(classes: int, logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+    """Mean cross-entropy in nats: binary for two classes (logits (B, 1)), softmax for more (logits (B, K)).
+
+    Args:
+        smoothing: part of each label that goes to all classes alike, itself among them.
+    """
+    if classes == 2:
+        smooth = labels.float() * (1 - smoothing) + smoothing / 2
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0].float(), smooth)
+    return torch.nn.functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+
+
+def probabilities(logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+    """Probability of each class (B, K) float64 from logits (B, 1) or (B, K), which are divided by `temperature`."""
+    logits = logits.double() / temperature
+    if logits.shape[1] == 1:
+        positive = logits.sigmoid()
+        return torch.cat([1 - positive, positive], 1)
+    return logits.softmax(1)
+
+
+def log_odds(logits: torch.Tensor) -> torch.Tensor:
+    """Logarithm of the odds of any label but 0, which is the smooth class where there is one: (B,) from logits (B, 1)
+    or (B, K). Unlike a probability it tells apart images that are nearly certain."""
+    if logits.shape[1] == 1:
+        return logits[:, 0]
+    return logits[:, 1:].logsumexp(1) - logits[:, 0]
+
+
+def _hub_folder() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _read_weights(file: Path) -> State:
+    try:
+        if file.suffix == ".safetensors":
+            return dict(load_file(file))
+        state = torch.load(file, map_location="cpu", weights_only=True)  # no code of the file's author runs
+    except FileNotFoundError:
+        raise InputError(f"--init {file}: there is no such file; give auto, imagenet, random or a file") from None
+    except Exception as error:  # damaged files make both libraries raise anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"--init {file}: cannot be read as weights ({reason})") from None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise InputError(f"--init {file}: is not a table of weights: save `model.state_dict()`")
+    return state
+
+
+def fetch() -> None:
+    """Fetch the ImageNet weights into the cache. Raises `InputError` if they cannot be had."""
+    try:
+        imagenet_state()
+    except UNAVAILABLE as error:
+        raise InputError(
+            f"the ImageNet weights cannot be fetched ({error}): run this where there is a network"
+        ) from None
+    print(f"the ImageNet weights are in {_hub_folder()}")

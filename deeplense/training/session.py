@@ -1,0 +1,240 @@
+"""What a training process is before it trains: its place among others, its device, its precision."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import joblib
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
+
+from deeplense.config import TrainConfig
+from deeplense.data.batches import Batches, PixelStore, StreamBatches, TrainBatches
+from deeplense.data.imageset import ImageSet
+from deeplense.data.simulated import load_data
+from deeplense.data.split import PARTS, Split
+from deeplense.errors import InputError, LostProcess, is_first_process
+from deeplense.machine.compiling import why_not
+from deeplense.machine.heap import keep_freed_memory
+from deeplense.machine.precision import effective_precision
+from deeplense.network.batchnorm import synchronized
+from deeplense.network.model import Initialization, placed
+
+T = TypeVar("T")
+
+
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """Join the other processes, in the precision that is really had.
+
+    Raises:
+        InputError: the processes do not divide the batch, or the device lacks the precision.
+    """
+    # Said outright, or several processes without a GPU would each believe that they are alone.
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    # The others may have to wait while one decodes or simulates a large set.
+    state = PartialState(cpu=cpu, timeout=timedelta(hours=6))
+    optimization = config.optimization
+    pieces = state.num_processes * optimization.grad_accum
+    if optimization.batch_size % pieces or optimization.batch_size // pieces < 2:
+        raise InputError(
+            f"--batch-size {optimization.batch_size} is the global batch, and {state.num_processes} processes with "
+            f"--grad-accum {optimization.grad_accum} do not divide it into parts of two or more: give a multiple of "
+            f"{pieces}, and {2 * pieces} at least"
+        )
+    if state.device.type == "cpu":
+        _use_cores(state)
+        keep_freed_memory()
+    precision = effective_precision(config.compute.mixed_precision, state.device)
+    torch.backends.cudnn.benchmark = True  # shapes never change
+    torch.manual_seed(config.run.seed)  # the first weights; all else has seeds of its own
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    log_with = None if config.tracking.wandb == "disabled" else "wandb"
+    return Accelerator(cpu=cpu, mixed_precision=precision, log_with=log_with)
+
+
+def _use_cores(state: PartialState) -> None:
+    """Share the cores out. `accelerate launch` and `torchrun` leave each process one thread unless told otherwise."""
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
+    if launched and torch.get_num_threads() == 1:
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", state.num_processes))
+        torch.set_num_threads(max(1, joblib.cpu_count() // here))
+
+
+def on_first(accelerator: Accelerator, act: Callable[[], T]) -> T:
+    """Do something on the first process, and give its result, or its error, to all."""
+    outcome: list[Any] = [only_first(accelerator, act)]
+    broadcast_object_list(outcome)
+    return outcome[0]
+
+
+def only_first(accelerator: Accelerator, act: Callable[[], T]) -> T | None:
+    """Do something on the first process, which alone keeps the result. Its error, if any, is raised on all.
+
+    Without that the others would wait for ever for a process that has given up.
+    """
+    result: T | None = None
+    error: list[Exception | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            result = act()
+        except Exception as raised:
+            error[0] = raised
+    broadcast_object_list(error)
+    if error[0] is not None:
+        raise error[0]
+    return result
+
+
+@contextmanager
+def keeping_touch(accelerator: Accelerator) -> Iterator[None]:
+    """Turn the many errors that a process gets when another one dies into one that says so."""
+    try:
+        yield
+    except RuntimeError as error:
+        # NCCL's are of a type of their own, gloo's are told by their text.
+        if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
+            raise LostProcess(
+                f"process {accelerator.process_index} has lost another one of the run, which was killed or has failed: "
+                "look for its last words above, and go on with --resume"
+            ) from None
+        raise
+
+
+def load_on_all(accelerator: Accelerator, config: TrainConfig) -> ImageSet:
+    """The images, decoded or simulated by one process of each machine and mapped by all."""
+
+    def load() -> ImageSet:
+        return load_data(config.data, config.simulation, config.split, accelerator.device)
+
+    images, error = None, None
+    if accelerator.is_local_main_process:
+        try:
+            images = load()
+        except Exception as raised:
+            error = raised
+    for other in gather_object([error]):  # also a barrier
+        if other is not None:
+            raise other
+    return images or load()
+
+
+def make_batches(
+    accelerator: Accelerator, config: TrainConfig, images: ImageSet, split: Split
+) -> tuple[PixelStore, Batches]:
+    """The pixels on the device, and this process's share of the training batches.
+
+    Raises:
+        InputError: there are fewer training images than a batch has.
+    """
+    assert images.labels is not None
+    batch_size, simulation = config.optimization.batch_size, config.simulation
+    if not simulation.online and len(split.train) < batch_size:
+        raise InputError(f"--batch-size {batch_size} is more than the {len(split.train)} training images: lower it")
+    store = PixelStore(images, config.data, accelerator.device)
+    common = {
+        "store": store,
+        "augment": config.augment,
+        "batch_size": batch_size,
+        "parts": config.optimization.grad_accum,
+        "rank": accelerator.process_index,
+        "world": accelerator.num_processes,
+    }
+    if simulation.online:
+        from deeplense.simulation.stream import ImageStream  # here, since most runs need none of it
+
+        stream = ImageStream(config.data.data, simulation.classes, config.run.seed, accelerator.device)
+        return store, StreamBatches(stream=stream, epoch_images=simulation.epoch_images, **common)
+    return store, TrainBatches(labels=images.labels, indices=split.train, seed=config.run.seed, **common)
+
+
+def prepare_network(accelerator: Accelerator, model: torch.nn.Module, config: TrainConfig) -> bool:
+    """Put the network on the device, in the memory layout asked for; compiled, and True, if asked for and possible."""
+    device = accelerator.device
+    if config.compute.sync_batchnorm and accelerator.num_processes > 1:
+        synchronized(model, device)
+    placed(model, device, config.compute.channels_last)
+    if not config.compute.compile:
+        return False
+    reason = why_not(device.type)
+    if reason is None:
+        model.compile()  # in place, and before DDP wraps it: the names of the weights stay clean
+    elif is_first_process():
+        print(f"warning: --compile has no effect, training runs eagerly: {reason}", file=sys.stderr)
+    return reason is None
+
+
+def facts_of(
+    accelerator: Accelerator,
+    images: ImageSet,
+    store: PixelStore,
+    initialization: Initialization,
+    compiled: bool,
+) -> dict[str, Any]:
+    """What a run turned out to be, beside what was asked for; goes into the record and to W&B."""
+    device = accelerator.device
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}",
+        "threads": torch.get_num_threads(),
+        "world_size": accelerator.num_processes,
+        "effective_precision": accelerator.mixed_precision,
+        "effective_initialization": initialization.effective,
+        "initialization_warning": initialization.warning,
+        "effective_compile": compiled,
+        "effective_placement": "host" if store.on_device is None else "device",
+        "data_sha256": images.fingerprint(),
+    }
+
+
+def announce(
+    config: TrainConfig,
+    images: ImageSet,
+    split: Split,
+    batches: Batches,
+    model: torch.nn.Module,
+    facts: dict[str, Any],
+    folder: Path,
+    tracked: str,
+) -> None:
+    """Print what was derived, for a look before the hours go by."""
+    assert images.labels is not None
+    counts = {
+        part: ", ".join(
+            f"{int((images.labels[split.part(part)] == label).sum())} {name}"
+            for label, name in enumerate(images.classes)
+        )
+        for part in PARTS
+    }
+    _, channels, height, width = images.pixels.shape
+    optimization = config.optimization
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    share = optimization.batch_size // facts["world_size"]
+    lines = {
+        "images": f"{len(images)} of {height} x {width} px, {channels} channel(s), from {config.data.data}",
+        **{f"  {part}": counts[part] for part in PARTS},
+        **({"  online": f"{config.simulation.epoch_images} fresh ones an epoch"} if config.simulation.online else {}),
+        "batch": f"{optimization.batch_size} = {facts['world_size']} process(es) x {optimization.grad_accum} part(s) x "
+        f"{share // optimization.grad_accum}",
+        "steps": f"{batches.steps} an epoch, {batches.steps * optimization.epochs} in {optimization.epochs} epochs",
+        "network": f"ResNet-18, {parameters:,} parameters, from {facts['effective_initialization']} weights",
+        "device": f"{facts['device']}, precision {facts['effective_precision']}, pixels on the "
+        f"{facts['effective_placement']}{', compiled' if facts['effective_compile'] else ''}",
+        "run folder": str(folder),
+        "W&B": tracked,
+    }
+    print("\n".join(f"{name:<11}{value}" for name, value in lines.items()), flush=True)
+    if facts["initialization_warning"]:
+        warn(facts["initialization_warning"])
+
+
+def warn(message: str) -> None:
+    """A warning that cannot be missed."""
+    bar = "!" * 100
+    print(f"\n{bar}\n{message}\n{bar}\n", file=sys.stderr, flush=True)
