@@ -28,7 +28,7 @@ from deeplense.simulation.sets import LensSet
 
 MASSES_AT_ONCE = 25
 """Point masses that one compiled loop sums at most: unrolled, a hundred would take minutes to compile."""
-PROFILES_AT_ONCE = 8
+PROFILES_AT_ONCE = 4
 """The same for extended subhalos, whose loop has four times the work."""
 
 _SOFTENING = 1e-14
@@ -244,7 +244,29 @@ def _sum_profiles(
 @functools.cache
 def _table(profile: TruncatedNFW | PseudoJaffe, device: torch.device) -> Tensor:
     """Share of a profile's mass inside x, at the nodes of x^2; right to 4e-6 of itself between them."""
-    return torch.tensor(profile.enclosed(table_nodes()), dtype=torch.float32, device=device)
+    share = profile.enclosed(table_nodes())
+    share[-2:] = 1.0  # where points have their mass, 2,048 scale radii out; a truncated NFW halo lacks 1e-5 of it there
+    return torch.tensor(share, dtype=torch.float32, device=device)
+
+
+def einstein_radii(draws: Draws, lens_set: LensSet) -> Tensor:
+    """The Einstein radius of each subhalo by itself, (B, K) arcsec; 0 where it is too small for the table.
+
+    It encloses as much mass as a point that has it: share(x) / x^2 = (scale / radius of all the mass)^2.
+    """
+    profile = lens_set.subhalos.profile
+    if profile is None:
+        return draws.radius
+    nodes = torch.from_numpy(table_nodes()).to(draws.radius.device)
+    density = _table(profile, draws.radius.device).double() / nodes**2  # falls all the way
+    wanted = (draws.scale / draws.radius.clamp(min=1e-12)).double() ** 2
+    place = torch.searchsorted(-density, -wanted).clamp(1, len(nodes) - 1)
+    # Between two nodes the density falls as a power of the radius.
+    above, below = density[place - 1].log(), density[place].log()
+    way = ((above - wanted.clamp(min=1e-300).log()) / (above - below)).clamp(0.0, 1.0)
+    found = (nodes[place - 1].log() + way * (nodes[place] / nodes[place - 1]).log()).exp() * draws.scale
+    found = found.where(wanted < density[0], 0.0).float()
+    return draws.radius.where(draws.scale == 0, found).where(draws.radius > 0, 0.0)
 
 
 def table_nodes() -> np.ndarray:

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from deeplense.simulation.counters import Words, poisson, uniform
+from deeplense.simulation.counters import Words, normals, poisson, uniform
+from deeplense.simulation.instruments import Telescope
 from deeplense.simulation.lenses import Halo, PowerLawHalo
-from deeplense.simulation.lights import Sersic
+from deeplense.simulation.lights import Clumps, Magnitude, Sersic, body, flux_of_unit
 from deeplense.simulation.priors import Cartesian, Fixed, Normal, Polar, Prior, Uniform, mean_mass
 from deeplense.simulation.profiles import Surroundings
 from deeplense.simulation.sets import KINDS, Kind, LensSet
@@ -24,11 +25,14 @@ PLACES = (
     *("subhalos", "vortex_x", "vortex_y", "vortex_angle", "vortex_half_length"),
     *("slope", "lens_x", "lens_y", "gamma1", "gamma2", "share"),
     *("multipole3", "multipole3_angle", "multipole4", "multipole4_angle"),
+    *("source_magnitude", "source_index", "light_magnitude", "light_index", "clump_share"),
 )
 """The scalar parameters of an image. The place is part of the random counter: append only."""
 
-# Second word of the counter: what the random words are for. `camera` has another.
-_SCALARS, _SUBHALOS = 0, 1
+# Second word of the counter: what the random words are for. `camera`, `simulator` and `stream` have 2, 3 and 4.
+_SCALARS, _SUBHALOS, _CLUMPS = 0, 1, 5
+
+_PER_SUBHALO = ("x", "y", "mass", "radius", "scale", "concentration")
 
 Random = Callable[[Words], Words]
 """`counters.philox` with a set's key."""
@@ -58,11 +62,17 @@ class Draws:
     """(B, K) scale radii of their profile, arcsec; 0 for points."""
     concentration: Tensor
     """(B, K); NaN where the profile has none."""
+    clumps: Tensor
+    """(B, 4, C): x, y, half-light radius in arcsec and amplitude of the source's clumps; none where it has none."""
 
     def smooth(self) -> Draws:
         """The same lenses without their substructure."""
         nothing = torch.zeros_like(self.mass)
         return replace(self, mass=nothing, radius=nothing)
+
+    def bare(self) -> Draws:
+        """The same, and no room for any: the faster to render."""
+        return replace(self, **{name: getattr(self, name)[:, :0] for name in _PER_SUBHALO})
 
     def to(self, device: torch.device | str) -> Draws:
         """The same on another device."""
@@ -97,10 +107,12 @@ def priors_of(lens_set: LensSet) -> dict[str, Prior]:
         "z_source": lens_set.z_source,
         **_halo_priors(lens_set.halo),
         "exposure": lens_set.camera.exposure,
-        **_sersic_priors("source", lens_set.source),
+        **_sersic_priors("source", body(lens_set.source)),
         "vortex_angle": lens_set.vortex.angle,
         "vortex_half_length": lens_set.vortex.half_length,
     }
+    if isinstance(lens_set.source, Clumps):
+        priors["clump_share"] = lens_set.source.share
     number = lens_set.subhalos.number
     priors |= {"share": number.fraction} if isinstance(number, Share) else {"subhalos": number}
     if lens_set.lens_light is not None:
@@ -123,7 +135,7 @@ def _halo_priors(halo: Halo | PowerLawHalo) -> dict[str, Prior]:
 
 def positions_of(lens_set: LensSet) -> dict[str, Cartesian | Polar]:
     """The prior of each position: `NAME_x` and `NAME_y` among the scalars."""
-    positions = {"source": lens_set.source.position, "vortex": lens_set.vortex.position}
+    positions = {"source": body(lens_set.source).position, "vortex": lens_set.vortex.position}
     if lens_set.lens_light is not None:
         positions["light"] = lens_set.lens_light.position
     if isinstance(lens_set.halo, PowerLawHalo):
@@ -165,7 +177,8 @@ def draw(
     square = lens_set.cosmology.mass_to_square(scalars["z_lens"], scalars["z_source"])  # (B,) arcsec^2 / Msun
     halo_mass = scalars["einstein_radius"] ** 2 / square  # (B,) Msun, inside the Einstein radius
     none = number.new_zeros(len(number), 0, dtype=torch.float32)
-    bare = Draws(number, label, kind, scalars, *[none] * 6)
+    clumps = _draw_clumps(lens_set.source, scalars, low, high, random)
+    bare = Draws(number, label, kind, scalars, none, none, none, none, none, none, clumps)
     groups = []  # for each kind that may occur
     if "cdm" in kinds:
         words = _subhalo_words(lens_set.subhalos.most, low, high, random)
@@ -174,18 +187,10 @@ def draw(
         here = (kind == KINDS.index("axion"))[:, None]
         groups.append(_lay_vortex(lens_set.vortex, scalars, halo_mass, here))
     places = _overlay(groups, number)
-    return Draws(
-        number,
-        label,
-        kind,
-        scalars,
-        places.x,
-        places.y,
-        places.mass,
-        (places.total * square[:, None]).sqrt(),
-        places.scale,
-        places.concentration,
-    )
+    radius = (places.total * square[:, None]).sqrt()
+    own = places._asdict()
+    del own["total"]
+    return replace(bare, radius=radius, **own)
 
 
 def _draw_scalars(lens_set: LensSet, low: Tensor, high: Tensor, random: Random) -> dict[str, Tensor]:
@@ -199,6 +204,7 @@ def _draw_scalars(lens_set: LensSet, low: Tensor, high: Tensor, random: Random) 
     for name, position in positions_of(lens_set).items():
         x, y = position.at(by_name[f"{name}_x"], by_name[f"{name}_y"])
         scalars |= {f"{name}_x": x, f"{name}_y": y}
+    scalars |= _amplitudes(lens_set, scalars)
     if lens_set.vortex.axion_mass_times_half_length is not None:
         scalars["axion_mass"] = lens_set.vortex.axion_mass_times_half_length / scalars["vortex_half_length"]
     # What an image's kind has not is no number: the catalogue leaves it empty.
@@ -330,9 +336,54 @@ def _total(mass: Equal, halo_mass: Tensor) -> Tensor:
 
 
 def _sersic_priors(name: str, profile: Sersic) -> dict[str, Prior]:
-    return {
-        f"{name}_amplitude": profile.amplitude,
+    priors: dict[str, Prior] = {
         f"{name}_radius": profile.radius,
         f"{name}_axis_ratio": profile.axis_ratio,
         f"{name}_angle": profile.angle,
     }
+    if isinstance(profile.amplitude, Magnitude):
+        priors[f"{name}_magnitude"] = profile.amplitude.prior
+    else:
+        priors[f"{name}_amplitude"] = profile.amplitude
+    if not isinstance(profile.index, (int, float)):
+        priors[f"{name}_index"] = profile.index
+    return priors
+
+
+def _amplitudes(lens_set: LensSet, scalars: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The amplitudes that follow from magnitudes."""
+    found = {}
+    for name, light in (("source", lens_set.source), ("light", lens_set.lens_light)):
+        if light is None or f"{name}_magnitude" not in scalars:
+            continue
+        assert isinstance(lens_set.camera, Telescope)
+        flux = 10.0 ** (-0.4 * (scalars[f"{name}_magnitude"] - lens_set.camera.zero_point))
+        if isinstance(light, Clumps):
+            flux = flux * (1.0 - scalars["clump_share"])
+        index = scalars.get(f"{name}_index", body(light).index)
+        found[f"{name}_amplitude"] = flux / flux_of_unit(scalars[f"{name}_radius"], index)
+    return found
+
+
+def _draw_clumps(
+    source: Sersic | Clumps, scalars: dict[str, Tensor], low: Tensor, high: Tensor, random: Random
+) -> Tensor:
+    """The clumps of the sources, (B, 4, C), see `Draws`."""
+    if not isinstance(source, Clumps):
+        return low.new_zeros(len(low), 4, 0, dtype=torch.float32)
+    place = torch.arange(2 * source.number, device=low.device)
+    words = random((place, torch.full_like(place, _CLUMPS), low[:, None], high[:, None]))
+    first, second = (words[k].unflatten(1, (2, source.number)).unbind(1) for k in (0, 1))
+    along, across = normals(first[0], second[0])  # (B, C)
+    own = {name: value[:, None] for name, value in scalars.items()}
+    root, spread = own["source_axis_ratio"].sqrt(), source.spread * own["source_radius"]
+    cos, sin = own["source_angle"].cos(), own["source_angle"].sin()
+    along, across = along * spread / root, across * spread * root
+    x, y = own["source_x"] + along * cos - across * sin, own["source_y"] + along * sin + across * cos
+    radius = source.radius.at(uniform(first[1])) * own["source_radius"]
+    weight = -uniform(second[1]).log()
+    # Of the light of all, in units of the body's, whose share is the rest.
+    unit = flux_of_unit(own["source_radius"], own.get("source_index", source.body.index))
+    light = own["source_amplitude"] * unit * own["clump_share"] / (1.0 - own["clump_share"])
+    amplitude = light * weight / weight.sum(1, keepdim=True) / flux_of_unit(radius, 1.0)
+    return torch.stack([x, y, radius, amplitude], 1)

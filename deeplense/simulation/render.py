@@ -21,13 +21,13 @@ from deeplense.simulation.deflection import (
     turn,
 )
 from deeplense.simulation.draw import Draws
-from deeplense.simulation.instruments import Camera
-from deeplense.simulation.lights import Sersic
+from deeplense.simulation.instruments import Camera, Telescope
+from deeplense.simulation.lights import Sersic, body, exponent
 from deeplense.simulation.sets import LensSet
 
-Profile = tuple[Columns, float]
+Profile = tuple[Columns, float | Tensor]
 """A Sersic profile: amplitude, radius along the major axis, axis ratio, cosine and sine of the angle, x, y; and its
-index."""
+index, a number or (B, 1)."""
 
 
 class Rays(NamedTuple):
@@ -44,7 +44,8 @@ class Rays(NamedTuple):
 def render(draws: Draws, lens_set: LensSet) -> Tensor:
     """The noise-free flux in each pixel, its brightness at the centre times its area, (B, H, W), before any telescope.
 
-    The x axis runs along the rows of an image, the y axis along its columns, from the middle of the image.
+    Where the camera asks for k x k points a pixel, of each point, (B, k H, k W): `camera.blur` adds them up. The x
+    axis runs along the rows of an image, the y axis along its columns, from the middle of the image.
     """
     return trace(subhalo_rays(draws, lens_set), draws, lens_set)
 
@@ -59,15 +60,18 @@ def trace(rays: Rays, draws: Draws, lens_set: LensSet) -> Tensor:
     """Deflect the rays by the main lens, and look up the light where they come from, (B, H, W)."""
     camera = lens_set.camera
     own = {name: value[:, None] for name, value in draws.scalars.items()}  # (B, 1)
-    source = _profile(own, "source", lens_set.source)
+    source = _profile(own, "source", body(lens_set.source))
     light = None if lens_set.lens_light is None else _profile(own, "light", lens_set.lens_light)
-    flux = _kernel(draws.number.device.type)(*rays, main_lens(own, lens_set.halo), source, light, camera.pixel_area)
-    return flux.view(-1, camera.pixels, camera.pixels)
+    lens, clumps = main_lens(own, lens_set.halo), draws.clumps if draws.clumps.shape[2] else None
+    flux = _kernel(draws.number.device.type)(*rays, lens, source, clumps, light, camera.pixel_area)
+    side = camera.pixels * camera.oversample
+    return flux.view(-1, side, side)
 
 
-def pixel_grid(camera: Camera, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Coordinates of the pixels' centres in arcsec, (H * W,) each, row by row."""
-    axis = (torch.arange(camera.pixels, device=device) - 0.5 * (camera.pixels - 1)) * camera.pixel_scale
+def pixel_grid(camera: Camera | Telescope, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Coordinates of the pixels' centres, or of the points in them, in arcsec, (H * W,) each, row by row."""
+    side, scale = camera.pixels * camera.oversample, camera.pixel_scale / camera.oversample
+    axis = (torch.arange(side, device=device) - 0.5 * (side - 1)) * scale
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     return x.flatten(), y.flatten()
 
@@ -84,12 +88,17 @@ def _trace(
     ray_y: Tensor,
     lens: Isothermal | PowerLaw,
     source: Profile,
+    clumps: Tensor | None,
     light: Profile | None,
     pixel_area: float,
 ) -> Tensor:
     """Deflect by the smooth lens, (B, H * W), and look up the light of the source there, and of the lens here."""
     halo_x, halo_y, shear_x, shear_y = deflect_halo(x, y, lens)
-    brightness = _sersic(ray_x - halo_x - shear_x, ray_y - halo_y - shear_y, source)
+    ray_x, ray_y = ray_x - halo_x - shear_x, ray_y - halo_y - shear_y
+    brightness = _sersic(ray_x, ray_y, source)
+    if clumps is not None:
+        for k in range(clumps.shape[2]):
+            brightness = brightness + _clump(ray_x, ray_y, clumps[:, :, k : k + 1].unbind(1))
     if light is not None:
         brightness = brightness + _sersic(x, y, light)
     return brightness * pixel_area
@@ -101,9 +110,17 @@ def _sersic(x: Tensor, y: Tensor, profile: Profile) -> Tensor:
     return brightness_sersic(0.0, 0.0, axis_ratio, None, index, major, amplitude, x, y, k_lenstronomy(index))
 
 
+def _clump(x: Tensor, y: Tensor, columns: Columns) -> Tensor:
+    """A round exponential profile: x, y, half-light radius, amplitude."""
+    x0, y0, radius, amplitude = columns
+    distance = ((x - x0) * (x - x0) + (y - y0) * (y - y0) + 1e-14).sqrt()
+    return amplitude * (-exponent(1.0) * (distance / radius - 1.0)).exp()
+
+
 def _profile(own: dict[str, Tensor], name: str, profile: Sersic) -> Profile:
     parts = ("amplitude", "radius", "axis_ratio", "angle", "x", "y")
     amplitude, radius, axis_ratio, angle, x, y = (own[f"{name}_{part}"] for part in parts)
     # caustics measures the radius along the major axis, the sets (with lenstronomy) as the geometric mean.
     major = radius / axis_ratio.sqrt()
-    return (amplitude, major, axis_ratio, angle.cos(), angle.sin(), x, y), profile.index
+    index = profile.index if isinstance(profile.index, (int, float)) else own[f"{name}_index"]
+    return (amplitude, major, axis_ratio, angle.cos(), angle.sin(), x, y), index

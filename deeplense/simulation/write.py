@@ -61,7 +61,7 @@ def simulate_set(
         directory.mkdir(parents=True, exist_ok=True)
         with _alone(directory):
             _claim(directory, about, count, form)
-            files = SetFiles(directory, form, found, drawn_columns(lens_set, found.kinds), lens_set.camera.pixels)
+            files = SetFiles(directory, form, found, drawn_columns(lens_set, found.kinds), lens_set)
             _fill(files, Simulator(lens_set, found, seed, device), count, progress)
     except OSError as error:
         if error.errno not in _NO_ROOM:
@@ -80,7 +80,7 @@ def describe(lens_set: LensSet, classes: Classes, seed: int, form: Format = "pac
         "seed": seed,
         "classes": list(classes.names),
         "pixel_scale": lens_set.camera.pixel_scale,
-        "unit": "counts, not scaled",
+        "unit": lens_set.camera.unit,
         "format": form,
         "parameters": _plain(lens_set),
         "made_by": {

@@ -8,9 +8,9 @@ from typing import Literal
 
 from deeplense.errors import InputError
 from deeplense.simulation.cosmology import Cosmology
-from deeplense.simulation.instruments import Camera
+from deeplense.simulation.instruments import Camera, Telescope
 from deeplense.simulation.lenses import Halo, PowerLawHalo
-from deeplense.simulation.lights import Sersic
+from deeplense.simulation.lights import Clumps, Magnitude, Sersic, body
 from deeplense.simulation.priors import Prior
 from deeplense.simulation.substructure import Subhalos, Vortex
 
@@ -29,11 +29,16 @@ class LensSet:
     z_lens: Prior
     z_source: Prior
     halo: Halo | PowerLawHalo
-    source: Sersic
+    source: Sersic | Clumps
     lens_light: Sersic | None
     subhalos: Subhalos
     vortex: Vortex
-    camera: Camera
+    camera: Camera | Telescope
+
+    def __post_init__(self) -> None:
+        lights = [body(self.source)] + ([] if self.lens_light is None else [self.lens_light])
+        if isinstance(self.camera, Camera) and any(isinstance(light.amplitude, Magnitude) for light in lights):
+            raise InputError(f"{self.name}: magnitudes need a telescope, whose zero point says what they are in counts")
 
 
 @dataclass(frozen=True)
