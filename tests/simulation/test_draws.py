@@ -263,3 +263,24 @@ def test_unknown_sets_and_classes_are_refused() -> None:
         find_classes(["cdm", "sub"])
     with pytest.raises(InputError, match=r"^--classes: none given"):
         find_classes([])
+
+
+def test_one_subhalo_draws_what_it_says() -> None:
+    count = 20_000
+    draws = sample("one_subhalo", "cdm", count)
+    own = draws.scalars
+    for name, low, high in (
+        ("einstein_radius", 1.0, 1.6),
+        ("axis_ratio", 0.6, 1.0),
+        ("angle", 0.0, 2 * math.pi),
+        ("shear", 0.0, 0.1),
+        ("shear_angle", 0.0, 2 * math.pi),
+        ("source_radius", 0.1, 0.3),
+        ("source_axis_ratio", 0.5, 1.0),
+    ):
+        assert ks(own[name], "uniform", low, high - low) > 0.01, name
+    assert draws.mass.shape == (count, 1)
+    assert ks(draws.mass.log10(), "uniform", 8.5, 2.0) > 0.01
+    assert ks(torch.hypot(draws.x, draws.y), "uniform", 0.7, 1.2) > 0.01
+    assert ks(torch.hypot(own["source_x"], own["source_y"]), "uniform", 0.0, 0.35) > 0.01
+    assert find_set("one_subhalo").camera.pixels == 80
