@@ -27,7 +27,7 @@ from deeplense.machine.profiling import UNTRACED, tracing
 from deeplense.task import Said, Task
 from deeplense.tracking.metrics_log import MetricsLog
 from deeplense.tracking.tracker import Tracker
-from deeplense.training.checkpoint import Checkpoint, save_checkpoint
+from deeplense.training.checkpoint import Checkpoint, remedy, save_checkpoint
 from deeplense.training.learner import Learner
 from deeplense.training.optimization import learning_rate
 from deeplense.training.position import Position
@@ -35,8 +35,6 @@ from deeplense.training.stopping import StopRequest
 
 NOT_FINITE_STEPS = 50
 """Steps in a row without a finite gradient after which a run is given up: a loss scale has settled long before."""
-
-REMEDY = "lower --lr, give --clip-norm, or --mixed-precision no; the checkpoints before it are whole"
 
 
 class Trainer:
@@ -150,15 +148,16 @@ class Trainer:
             precision=self.accelerator.autocast,
         )
         if not outputs.isfinite().all():
-            raise TrainingError(f"the network's output is not finite at step {self.position.step}: {REMEDY}")
+            step, way = self.position.step, remedy(self.folder / "checkpoints")
+            raise TrainingError(f"the network's output is not finite at step {step}: {way}")
         return Said(outputs, self.images, self.val_indices)
 
     def _collect(self) -> float | None:
         """Mean loss since the last line, over all processes; gives up where nothing is finite any more."""
         loss, not_finite = self.learner.collect()
         if not_finite >= NOT_FINITE_STEPS:
-            step = self.position.step
-            raise TrainingError(f"the loss has not been finite for {not_finite:.0f} steps, at step {step}: {REMEDY}")
+            step, way = self.position.step, remedy(self.folder / "checkpoints")
+            raise TrainingError(f"the loss has not been finite for {not_finite:.0f} steps, at step {step}: {way}")
         return loss
 
     def _log_step(self, loss: float | None, lr: float, rate: float) -> None:
