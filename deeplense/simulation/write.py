@@ -56,7 +56,7 @@ def simulate_set(
     if count < 1:
         raise InputError(f"--count {count}: give the number of images, 1 or more")
     directory = Path(directory)
-    about = describe(lens_set, found, seed, form)
+    about = describe(lens_set, found, seed, form, device)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with _alone(directory):
@@ -72,8 +72,14 @@ def simulate_set(
         ) from None
 
 
-def describe(lens_set: LensSet, classes: Classes, seed: int, form: Format = "packed") -> dict[str, Any]:
-    """What is written about a set. All but `made_by` and `count` say which set it is."""
+def describe(
+    lens_set: LensSet, classes: Classes, seed: int, form: Format = "packed", device: torch.device | str = "cpu"
+) -> dict[str, Any]:
+    """What is written about a set. All but `made_by` and `count` say which set it is.
+
+    So does `device`, where it was not a CPU: another one rounds differently, and some counts differ by one.
+    """
+    kind = torch.device(device).type
     return {
         "name": lens_set.name,
         "version": lens_set.version,
@@ -83,6 +89,7 @@ def describe(lens_set: LensSet, classes: Classes, seed: int, form: Format = "pac
         "unit": lens_set.camera.unit,
         "format": form,
         "parameters": _plain(lens_set),
+        **({} if kind == "cpu" else {"device": kind}),
         "made_by": {
             "deeplense": deeplense.__version__,
             "torch": torch.__version__,
@@ -123,7 +130,9 @@ def _claim(directory: Path, about: dict[str, Any], count: int, form: Format) -> 
     draft = file.with_name(f".{file.name}")
     if file.exists():
         there = _read(file)
-        differing = [key for key in about if key != "made_by" and there.get(key) != json.loads(json.dumps(about))[key]]
+        asked = json.loads(json.dumps(about))
+        free = ("made_by", "count")
+        differing = [key for key in {**asked, **there} if key not in free and there.get(key) != asked.get(key)]
         if differing:
             raise InputError(
                 f"{directory}: holds another set ({', '.join(differing)} differ): "

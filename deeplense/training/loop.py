@@ -144,7 +144,7 @@ class Trainer:
             self.store,
             self.val_indices,
             accelerator=self.accelerator,
-            interrupt=self._check_in,
+            interrupt=lambda: self._check_in(False),
             precision=self.accelerator.autocast,
         )
         if not outputs.isfinite().all():
@@ -171,10 +171,10 @@ class Trainer:
             self.log.write(line)
             self.tracker.log_line(line)
 
-    def _check_in(self, at_cadence: bool = True) -> None:
+    def _check_in(self, at_cadence: bool) -> None:
         """Between two steps or two batches of validation: save if it is time, stop if that was asked for.
 
-        Several processes must agree, which costs a message: with GPUs at the cadence only.
+        Several processes must agree, which costs a message: with GPUs at the cadence of training only.
         """
         alone = self.accelerator.num_processes == 1
         if not (alone or at_cadence or self.accelerator.device.type == "cpu"):
