@@ -46,9 +46,12 @@ class PixelStore:
         if config.normalize == "range" and self.host.dtype.kind == "f":
             self._refuse_other_ranges()
         if self._placement() == "device":
-            self.on_device = torch.cat(
-                [self._convert(self.host[start : start + UPLOAD]) for start in range(0, len(images), UPLOAD)]
-            )
+            # Filled in place: the parts and the whole at once would need the memory twice.
+            for start in range(0, len(images), UPLOAD):
+                part = self._convert(self.host[start : start + UPLOAD])
+                if self.on_device is None:
+                    self.on_device = part.new_empty(len(images), *part.shape[1:])
+                self.on_device[start : start + UPLOAD] = part
 
     def batches(self, index: np.ndarray, places: Iterable[slice]) -> Iterator[torch.Tensor]:
         """For each of `places` in `index` (n,), the pixels (B, channels, H, W) as `augment.to_unit` gives them."""

@@ -59,7 +59,7 @@ def simulate_set(
     if count < 1:
         raise InputError(f"--count {count}: give the number of images, 1 or more")
     directory = Path(directory)
-    about = describe(lens_set, found, seed, form) | ({"snr": True} if snr else {})
+    about = describe(lens_set, found, seed, form, device) | ({"snr": True} if snr else {})
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with _alone(directory):
@@ -75,8 +75,14 @@ def simulate_set(
         ) from None
 
 
-def describe(lens_set: LensSet, classes: Classes, seed: int, form: Format = "packed") -> dict[str, Any]:
-    """What is written about a set. All but `made_by` and `count` say which set it is."""
+def describe(
+    lens_set: LensSet, classes: Classes, seed: int, form: Format = "packed", device: torch.device | str = "cpu"
+) -> dict[str, Any]:
+    """What is written about a set. All but `made_by` and `count` say which set it is.
+
+    So does `device`, where it was not a CPU: another one rounds differently, and some counts differ by one.
+    """
+    kind = torch.device(device).type
     return {
         "name": lens_set.name,
         "version": lens_set.version,
@@ -86,6 +92,7 @@ def describe(lens_set: LensSet, classes: Classes, seed: int, form: Format = "pac
         "unit": lens_set.camera.unit,
         "format": form,
         "parameters": _plain(lens_set),
+        **({} if kind == "cpu" else {"device": kind}),
         "made_by": {
             "deeplense": deeplense.__version__,
             "torch": torch.__version__,

@@ -22,9 +22,9 @@ from deeplense.data.images import load_images
 from deeplense.errors import InputError
 from deeplense.simulation.figures import draw_samples
 from deeplense.simulation.files import finished_images
-from deeplense.simulation.sets import SETS, find_classes
+from deeplense.simulation.sets import SETS, find_classes, find_set
 from deeplense.simulation.simulator import Simulator
-from deeplense.simulation.write import simulate_set
+from deeplense.simulation.write import describe, simulate_set
 
 NAMES = ("dataset.json", "images.npy", "catalog.csv", "subhalos.csv")
 
@@ -281,3 +281,13 @@ def test_command_refuses_at_once_and_helps_at_once(tmp_path: Path) -> None:
 def test_figure_of_samples(tmp_path: Path, name: str) -> None:
     draw_samples(name, tmp_path / "samples.png", ("no_sub", "cdm", "axion"), seed=0)
     assert (tmp_path / "samples.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_set_of_another_kind_of_device_is_another_set(tmp_path: Path) -> None:
+    """Their images differ in single counts: a set of both would be none that anybody could make again."""
+    lens_set, classes = find_set("model_i"), find_classes(("no_sub", "cdm"))
+    on_cpu, on_gpu = (describe(lens_set, classes, 0, device=device) for device in ("cpu", "cuda:1"))
+    assert on_gpu == {**on_cpu, "device": "cuda"}
+    (tmp_path / "dataset.json").write_text(json.dumps({**on_gpu, "count": 4}))
+    with pytest.raises(InputError, match=r"holds another set \(device differ\)"):
+        make(tmp_path, 8)
