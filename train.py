@@ -17,9 +17,10 @@ def main(config: TrainConfig) -> None:
     # Here and not above: torch takes seconds to import, and --help and a wrong flag should not wait for it.
     from deeplense import runs
     from deeplense.data.split import check_split, split_images, write_split
-    from deeplense.network.model import build_model, initialize
-    from deeplense.scores.calibration import refuse_rate
-    from deeplense.tracking.tracker import MetricsLog, Tracker
+    from deeplense.network.model import initialize
+    from deeplense.tasks import make_task
+    from deeplense.tracking.metrics_log import MetricsLog
+    from deeplense.tracking.tracker import Tracker
     from deeplense.training import session
     from deeplense.training.checkpoint import load_newest
     from deeplense.training.finish import finish, show_images
@@ -37,15 +38,15 @@ def main(config: TrainConfig) -> None:
     # Everything that can be refused is looked at before anything is written.
     folder = runs.run_folder(config)
     images = session.load_on_all(accelerator, config)
-    refuse_rate(config.calibration.fpr, images.classes)
+    task = make_task(config, images.classes)
     split = split_images(images, config.split)
     checkpoint = load_newest(folder / "checkpoints") if goes_on else None
-    model = build_model(len(images.classes), config.data.channels)
+    network = task.network()
     initialization = session.on_first(
-        accelerator, lambda: runs.first_initialization(folder) if checkpoint else initialize(model, config.model)
+        accelerator, lambda: runs.first_initialization(folder) if checkpoint else initialize(network, config.model)
     )
-    store, batches = session.make_batches(accelerator, config, images, split)
-    compiled = session.prepare_network(accelerator, model, config)
+    store, batches = session.make_batches(accelerator, config, task, images, split)
+    compiled = session.prepare_network(accelerator, network, config)
     facts = session.facts_of(accelerator, images, store, initialization, compiled)
 
     # The record of the run is on disk before its first step.
@@ -57,18 +58,18 @@ def main(config: TrainConfig) -> None:
             check_split(folder / "split.csv", images, split)
         record = runs.Record(folder, facts)
         if not written:
-            show_images(folder, images, split, store, batches)
+            show_images(folder, task, images, split, store, batches)
             write_split(folder / "split.csv", images, split)
         return record
 
     with session.only_first(accelerator, write_down) or nullcontext():
-        trainer = Trainer(config, accelerator, model, store, batches, images, split.val, folder)
+        trainer = Trainer(config, accelerator, task, network, store, batches, images, split.val, folder)
         if checkpoint is not None:
             trainer.resume(checkpoint)
         log = session.only_first(accelerator, lambda: MetricsLog(folder / "metrics.jsonl", trainer.position.log_bytes))
         tracker = session.only_first(accelerator, lambda: Tracker(accelerator, config, folder, facts))
         if tracker is not None:
-            session.announce(config, images, split, batches, model, facts, folder, tracker.where())
+            session.announce(config, images, split, batches, network, facts, folder, tracker.where())
 
         stop = StopRequest()
         stop.listen()

@@ -323,6 +323,8 @@ class TrainConfig(_Settings):
 
     preset: Annotated[str, tyro.conf.Suppress] = "report"
     """The preset that the settings started from."""
+    task: str = "classify"
+    """What the network is trained for: classify."""
     data: DataConfig = DataConfig()
     simulation: SimulationConfig = SimulationConfig()
     split: SplitConfig = SplitConfig()

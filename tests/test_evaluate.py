@@ -11,8 +11,9 @@ from scipy.special import expit, softmax
 from sklearn import metrics as sk
 
 import evaluate
+from deeplense.classification.card import ModelCard
 from deeplense.classification.predictions import Predictions
-from deeplense.classification.write import ModelCard, load_best, store_for, write_evaluation
+from deeplense.classification.write import load_best, store_for, write_evaluation
 from deeplense.cli import parse
 from deeplense.config import EvaluateConfig
 from deeplense.data.images import load_images

@@ -28,6 +28,7 @@ from deeplense.errors import InputError
 from deeplense.evaluation.predict import predict
 from deeplense.machine.precision import effective_precision
 from deeplense.network.model import build_model
+from deeplense.tasks import make_task
 from deeplense.training import session
 from deeplense.training.loop import Trainer
 
@@ -58,13 +59,14 @@ class Ours:
     def __init__(self, config: TrainConfig, images: ImageSet, steps: int, folder: Path) -> None:
         """`folder` is for a run folder that nobody keeps; an epoch has `steps` steps."""
         accelerator = session.make_accelerator(config)
+        task = make_task(config, images.classes)
         wanted = steps * config.optimization.batch_size
         some = np.random.default_rng(0).choice(len(images), wanted, replace=wanted > len(images))
         nobody = np.empty(0, np.int64)
-        store, batches = session.make_batches(accelerator, config, images, Split(some, nobody, nobody))
-        model = build_model(len(images.classes), config.data.channels)
-        session.prepare_network(accelerator, model, config)
-        self.trainer = Trainer(config, accelerator, model, store, batches, images, nobody, folder)
+        store, batches = session.make_batches(accelerator, config, task, images, Split(some, nobody, nobody))
+        network = task.network()
+        session.prepare_network(accelerator, network, config)
+        self.trainer = Trainer(config, accelerator, task, network, store, batches, images, nobody, folder)
         self.trainer.batches = _Timed(batches)  # type: ignore[assignment]
         self.steps = steps
         self.images = len(images)
@@ -83,7 +85,7 @@ class Ours:
         wanted = np.resize(np.arange(self.images), images)
         trainer = self.trainer
         start = time.perf_counter()
-        predict(trainer.plain, trainer.store, wanted, precision=trainer.accelerator.autocast).cpu()
+        predict(trainer.learner.plain, trainer.store, wanted, precision=trainer.accelerator.autocast).cpu()
         return (time.perf_counter() - start) / images
 
 

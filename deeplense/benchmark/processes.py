@@ -117,7 +117,7 @@ def _process(rank: int, count: int, wanted: Processes, port: int, folder: Path) 
     from deeplense.config import ComputeConfig, DataConfig, OptimizationConfig, TrackingConfig, TrainConfig
     from deeplense.data.imageset import ImageSet
     from deeplense.data.split import Split
-    from deeplense.network.model import build_model
+    from deeplense.tasks import make_task
     from deeplense.training import session
     from deeplense.training.loop import Trainer
 
@@ -134,17 +134,18 @@ def _process(rank: int, count: int, wanted: Processes, port: int, folder: Path) 
     names = [str(index) for index in range(number)]
     images = ImageSet(pixels, np.arange(number) % 2, ("no_sub", "sub"), names, names)
     accelerator = session.make_accelerator(config)
+    task = make_task(config, images.classes)
     nobody = np.empty(0, np.int64)
-    store, batches = session.make_batches(accelerator, config, images, Split(np.arange(number), nobody, nobody))
-    model = build_model(2, 1)
-    session.prepare_network(accelerator, model, config)
-    trainer = Trainer(config, accelerator, model, store, batches, images, nobody, folder)
+    store, batches = session.make_batches(accelerator, config, task, images, Split(np.arange(number), nobody, nobody))
+    network = task.network()
+    session.prepare_network(accelerator, network, config)
+    trainer = Trainer(config, accelerator, task, network, store, batches, images, nobody, folder)
     trainer.train_epoch()  # warms up
     trainer.position.batch = 0
     start, before = time.perf_counter(), _crossed()
     trainer.train_epoch()
     if accelerator.is_main_process:
-        gradient = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+        gradient = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
         result = {"seconds": time.perf_counter() - start, "bytes": _crossed() - before, "gradient_bytes": gradient}
         (folder / "result.json").write_text(json.dumps(result))
     accelerator.end_training()

@@ -23,14 +23,14 @@ from captum.attr import IntegratedGradients
 from scipy.ndimage import gaussian_filter
 from torchvision.transforms.functional import gaussian_blur
 
+from deeplense.classification.card import ModelCard
+from deeplense.classification.outputs import log_odds
 from deeplense.classification.pointing import height_at_subhalos, near_ring, near_subhalo
-from deeplense.classification.write import ModelCard
 from deeplense.data.augment import resample
 from deeplense.data.batches import PixelStore, plain_batches
 from deeplense.data.imageset import ImageSet
 from deeplense.data.truth import peak_positions, truth_of
 from deeplense.figures.attribution import Shown, plot_attributions
-from deeplense.network.model import log_odds
 from deeplense.scores.metrics import predict_labels
 
 SHOWN = 6

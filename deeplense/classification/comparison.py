@@ -13,14 +13,21 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from deeplense.classification.write import ModelCard
+from deeplense.classification.card import ModelCard
+from deeplense.classification.predictions import predict_views
+from deeplense.classification.recalibration import card_for
 from deeplense.cli import flat
 from deeplense.config import EvaluateConfig, RunConfig, TrackingConfig, TrainConfig
 from deeplense.data.imageset import ImageSet
 from deeplense.errors import InputError
-from deeplense.figures import trust as plots_trust
+from deeplense.evaluation.predict import scoring_device
+from deeplense.evaluation.scored import common_images
+from deeplense.figures.trust import plot_comparison
 from deeplense.files import replacing, write_json
+from deeplense.network.views import shown_views
 from deeplense.scores.metrics import Auc, area, score
+from deeplense.scores.symmetry import viewed_of
+from deeplense.task import Trained
 
 NOT_THE_RECIPE = {field.name for part in (RunConfig, TrackingConfig) for field in dataclasses.fields(part)} | {"preset"}
 """Settings in which runs of one recipe may differ: the seed, and where and how safely they ran."""
@@ -144,13 +151,40 @@ def _summary(place: int, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return summary
 
 
-def refuse_other_classes(runs: Sequence[Path], cards: Sequence[ModelCard]) -> None:
+def compare_runs(runs: Sequence[Trained], asked: EvaluateConfig) -> None:
+    """The story of finding out which run is better.
+
+    Raises:
+        InputError: the runs tell different classes apart, or share no images that none has learned from.
+    """
+    refuse_other_classes(runs)
+    first = runs[0]
+    folders = [run.folder for run in runs]
+    images, indices, left_out = common_images(folders, first.card, first.config, asked)
+    assert images.labels is not None
+    device = scoring_device()
+    contestants = []
+    for run, name in zip(runs, names_of(folders), strict=True):
+        network = run.network.to(device)
+        assert isinstance(run.card, ModelCard)
+        card = card_for(run, run.card, asked)
+        store, shown = card.store(images, device), shown_views(run.config.augment)
+        logits = predict_views(network, store, indices, viewed_of(0), shown, asked.tta, asked.batch_size).logits
+        contestants.append(Contestant(name, run.config, card, card.probabilities(logits)))
+    comparison = compare(contestants, images.labels[indices])
+    about = {"images": asked.data or f"test images of {asked.run}", "left_out": left_out, "tta": asked.tta}
+    folder = write_comparison(asked, comparison, contestants, images, indices, about)
+    print(f"{say(comparison)}\nall of it is in {folder}")
+
+
+def refuse_other_classes(runs: Sequence[Trained]) -> None:
     """Raise `InputError` unless all runs tell the same classes apart."""
-    for run, card in zip(runs, cards, strict=True):
-        if card.classes != cards[0].classes:
+    first = runs[0]
+    for run in runs:
+        if run.card.classes != first.card.classes:
             raise InputError(
-                f"{run} tells {', '.join(card.classes)} apart, and {runs[0]} {', '.join(cards[0].classes)}: "
-                "compare runs of the same classes"
+                f"{run.folder} tells {', '.join(run.card.classes)} apart, and {first.folder} "
+                f"{', '.join(first.card.classes)}: compare runs of the same classes"
             )
 
 
@@ -185,7 +219,7 @@ def write_comparison(
             _write_predictions(aside / "predictions.csv", contestants, images, indices)
             if comparison["pairs"]:
                 curves = {contestant.name: contestant.probabilities for contestant in contestants}
-                plots_trust.plot_comparison(aside / "roc.png", labels, curves, comparison)
+                plot_comparison(aside / "roc.png", labels, curves, comparison)
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}): copy the first run elsewhere") from None
     return folder

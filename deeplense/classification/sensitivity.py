@@ -18,22 +18,23 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from deeplense.classification.write import ModelCard
+from deeplense.classification.outputs import log_odds
 from deeplense.config import EvaluateConfig
 from deeplense.data.names import is_smooth
 from deeplense.data.packed import is_packed, read_about
 from deeplense.errors import InputError
+from deeplense.evaluation.card import Card
 from deeplense.evaluation.predict import eval_batch, scoring_device
 from deeplense.evaluation.scored import name_of
 from deeplense.figures.sensitivity import plot_sensitivity
 from deeplense.files import replacing, write_json
-from deeplense.network.model import log_odds
 from deeplense.scores.detection import Rate, Threshold, crossing, detection_rate, threshold_at
 from deeplense.simulation.draw import Draws
 from deeplense.simulation.priors import LogUniform
 from deeplense.simulation.sets import KINDS, SETS, LensSet, find_classes
 from deeplense.simulation.simulator import Simulator
 from deeplense.simulation.variants import with_one_subhalo
+from deeplense.task import Trained
 
 MASS_EDGES = tuple(10 ** (7 + k / 2) for k in range(8))
 """Msun: half decades from 10^7 to 10^10.5."""
@@ -84,14 +85,12 @@ class Row:
         return own | {"n": rate.n, "detected": rate.hits, "tpr": rate.value, "tpr_low": rate.low, "tpr_high": rate.high}
 
 
-def measure(config: EvaluateConfig, model: torch.nn.Module, card: ModelCard, trained_on: str) -> Path:
+def measure(config: EvaluateConfig, trained: Trained) -> Path:
     """Simulate, score, count, write `sensitivity.json`, `.csv` and `.png`, and say the result.
 
     Args:
         config: whose `data` names the set; None: the one that the run was trained on.
-        model: the run's best weights.
-        card: of the weights.
-        trained_on: what the run's `--data` was.
+        trained: the run, with its best weights.
 
     Returns:
         The folder.
@@ -99,10 +98,11 @@ def measure(config: EvaluateConfig, model: torch.nn.Module, card: ModelCard, tra
     Raises:
         InputError: there is no simulated set to ask about, or its classes or pixels are not the run's.
     """
-    lens_set = find_lens_set(config, card, trained_on)
+    card = trained.card
+    lens_set = find_lens_set(config, card, trained.config.data.data)
     name = name_of(config)
     device = scoring_device()
-    scorer = _scorer(model.to(device).eval(), card)
+    scorer = _scorer(trained.network.to(device), card)
     smooth, single, population = simulate_and_score(lens_set, scorer, config, device)
     thresholds = [threshold_at(smooth["score"], fpr) for fpr in FALSE_POSITIVE_RATES]
     rows = count(single, population, thresholds)
@@ -118,7 +118,7 @@ def measure(config: EvaluateConfig, model: torch.nn.Module, card: ModelCard, tra
             "none_was_trained_on": "their random key says «sensitivity», that of training images does not",
         },
         "axes": AXES,
-        "intervals": "95 %; the counted images and those that set the threshold are finite: deeplense/detection.py",
+        "intervals": "95 %; counted images and those that set the threshold are finite: deeplense/scores/detection.py",
         "thresholds": [dataclasses.asdict(threshold) for threshold in thresholds],
         "mass_of_half": [half_mass(rows, fpr) for fpr in FALSE_POSITIVE_RATES],
     }
@@ -142,7 +142,7 @@ def say_sensitivity(about: dict[str, Any]) -> str:
     return f"{about['set']}: a single subhalo is seen half the time from {', '.join(said)}"
 
 
-def find_lens_set(config: EvaluateConfig, card: ModelCard, trained_on: str) -> LensSet:
+def find_lens_set(config: EvaluateConfig, card: Card, trained_on: str) -> LensSet:
     """The set to ask about. Raises `InputError` where there is none, or where it does not fit the run."""
     where = config.data or trained_on
     folder = Path(where).expanduser()
@@ -236,7 +236,7 @@ def half_mass(rows: list[Row], fpr: float) -> dict[str, float | None]:
     }
 
 
-def _scorer(model: torch.nn.Module, card: ModelCard) -> Callable[[torch.Tensor], np.ndarray]:
+def _scorer(model: torch.nn.Module, card: Card) -> Callable[[torch.Tensor], np.ndarray]:
     """From counts (B, H, W) to log-odds (B,): the images are treated as those of training were."""
 
     @torch.inference_mode()

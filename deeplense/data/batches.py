@@ -4,7 +4,8 @@ Global batch k of epoch e follows from (seed, e, k) alone, and each image's augm
 the epoch). Nothing has a state, so a run resumes in the middle of an epoch with two integers, and any number of
 processes sees the same augmented global batches: each takes its own rows of them.
 
-The batch contract: images (B, C, size, size) float32, normalised; labels (B,) int64; both on the device.
+The batch contract: images (B, C, size, size) float32, normalised, and what the network is to say of them, as the task
+has it: a tensor (B, ...) or several; all on the device.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import psutil
@@ -24,6 +25,7 @@ from deeplense.data.imageset import ImageSet
 from deeplense.errors import InputError
 
 if TYPE_CHECKING:
+    from deeplense.simulation.draw import Draws
     from deeplense.simulation.stream import ImageStream
 
 UPLOAD = 2048
@@ -96,13 +98,27 @@ class PixelStore:
         return self.to_unit(torch.from_numpy(np.array(stored)).to(self.device))
 
 
+class Targets(Protocol):
+    """What is to be learned of the images of a set, by their places in it."""
+
+    def __call__(self, index: torch.Tensor, maps: torch.Tensor) -> Any:
+        """Of images `index`, (B,) int64 on the device, as they are turned and mirrored by `maps` (B, 2, 3)."""
+
+
+class DrawnTargets(Protocol):
+    """What is to be learned of images that were simulated just now."""
+
+    def __call__(self, draws: Draws, maps: torch.Tensor) -> Any:
+        """Of these B images, as they are turned and mirrored by `maps` (B, 2, 3)."""
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainBatches:
     """The training batches of one process."""
 
     store: PixelStore
-    labels: np.ndarray
-    """(N,) int64, of the whole set."""
+    targets: Targets
+    """Of the whole set."""
     indices: np.ndarray
     """(n,) int64: the training part of the set."""
     augment: AugmentConfig
@@ -122,7 +138,7 @@ class TrainBatches:
         """Global batches in an epoch. The images that would not fill another one wait for the next epoch."""
         return len(self.indices) // self.batch_size
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[torch.Tensor, Any]]:
         """This process's part of the batches `start`, `start + 1`, ... of an epoch: `parts` items for each."""
         order, draws = epoch_plan(self.seed, epoch, len(self.indices))
         index = self.indices[order]
@@ -133,11 +149,11 @@ class TrainBatches:
         ]
         pixels_of = self.store.batches(index, places)
         device = self.store.device
-        labels = torch.from_numpy(self.labels[index]).to(device)
+        index_there = torch.from_numpy(index).to(device)
         draws_there = torch.from_numpy(draws).to(device)
         for place, pixels in zip(places, pixels_of, strict=True):
             maps = affine(draws_there[place], self.augment.rotation, self.augment.flips)
-            yield self.store.resample(pixels, maps), labels[place]
+            yield self.store.resample(pixels, maps), self.targets(index_there[place], maps)
 
     @property
     def _share(self) -> int:
@@ -155,6 +171,7 @@ class StreamBatches:
     store: PixelStore
     """Whose treatment of pixels is that of the fixed images, too."""
     stream: ImageStream
+    targets: DrawnTargets
     augment: AugmentConfig
     batch_size: int
     parts: int
@@ -167,15 +184,15 @@ class StreamBatches:
         """Global batches in an epoch."""
         return self.epoch_images // self.batch_size
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[torch.Tensor, Any]]:
         """As `TrainBatches.epoch`."""
         share = self.batch_size // (self.world * self.parts)
         for step in range(start, self.steps):
             for first in own_places(epoch * self.steps + step, self.batch_size, self.rank, self.world, self.parts):
                 numbers = torch.arange(first, first + share, device=self.store.device)
-                counts, labels = self.stream.images(numbers)
+                counts, draws = self.stream.images(numbers)
                 maps = affine(self.stream.uniforms(numbers), self.augment.rotation, self.augment.flips)
-                yield self.store.resample(self.store.to_unit(counts), maps), labels
+                yield self.store.resample(self.store.to_unit(counts), maps), self.targets(draws, maps)
 
 
 Batches = TrainBatches | StreamBatches

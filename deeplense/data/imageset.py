@@ -71,6 +71,13 @@ class ImageSet:
             looks=None if self.looks is None else self.looks[rows],
         )
 
+    def some_of_each(self, indices: np.ndarray, count: int) -> tuple[np.ndarray, list[str]]:
+        """The first `count` of `indices` of each class, class after class, and the names of their classes."""
+        assert self.labels is not None
+        labels = self.labels[indices]
+        some = np.concatenate([indices[labels == label][:count] for label in range(len(self.classes))])
+        return some, [self.classes[label] for label in self.labels[some]]
+
     def fingerprint(self) -> str:
         """One hash over content and labels of the whole set, whatever the order."""
         names: Sequence[str] = (

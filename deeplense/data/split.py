@@ -66,6 +66,18 @@ def split_images(images: ImageSet, config: SplitConfig) -> Split:
     return split
 
 
+def counts_of(images: ImageSet, split: Split) -> dict[str, str]:
+    """How many images of each class are in each part, in words."""
+    labels = images.labels
+    assert labels is not None
+    return {
+        part: ", ".join(
+            f"{int((labels[split.part(part)] == label).sum())} {name}" for label, name in enumerate(images.classes)
+        )
+        for part in PARTS
+    }
+
+
 def write_split(file: Path, images: ImageSet, split: Split) -> None:
     """Write `split.csv`: path,class,sha256,split."""
     assert images.labels is not None

@@ -9,20 +9,35 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplense.classification.write import ModelCard
 from deeplense.config import EvaluateConfig, TrainConfig
 from deeplense.data.images import load_images
 from deeplense.data.imageset import ImageSet
 from deeplense.data.simulated import load_data, simulated
 from deeplense.data.split import PARTS, read_split
 from deeplense.errors import InputError
+from deeplense.evaluation.card import Card
 from deeplense.simulation.sets import SETS
 
 RESERVED = (*PARTS, "all", "sensitivity", "")
 """Names that say what an evaluation is of."""
 
 
-def own_images(run: Path, card: ModelCard, trained: TrainConfig, part: str) -> tuple[ImageSet, np.ndarray]:
+def choose_images(
+    run: Path, card: Card, trained: TrainConfig, config: EvaluateConfig
+) -> tuple[ImageSet, np.ndarray, dict[str, object]]:
+    """The images that `evaluate.py` was asked to score: the set, indices into it, and what is to be said of the choice.
+
+    Raises:
+        InputError: see `own_images` and `other_images`.
+    """
+    if config.data is None:
+        images, indices = own_images(run, card, trained, config.split)
+        return images, indices, {"split": config.split, "data": trained.data.data}
+    images, indices, left_out = other_images(run, card, config)
+    return images, indices, {"data": config.data, "left_out_since_learned_from": left_out}
+
+
+def own_images(run: Path, card: Card, trained: TrainConfig, part: str) -> tuple[ImageSet, np.ndarray]:
     """A part of the images of `run` (or `all`), by the split that it wrote down: the set, and indices into it.
 
     Raises:
@@ -56,7 +71,7 @@ def own_images(run: Path, card: ModelCard, trained: TrainConfig, part: str) -> t
 
 
 def common_images(
-    runs: Sequence[Path], card: ModelCard, trained: TrainConfig, config: EvaluateConfig
+    runs: Sequence[Path], card: Card, trained: TrainConfig, config: EvaluateConfig
 ) -> tuple[ImageSet, np.ndarray, int]:
     """Labelled images that none of `runs` has learned from: at `--data`, or the test images that they share.
 
@@ -109,7 +124,7 @@ def name_of(config: EvaluateConfig) -> str:
     return name
 
 
-def other_images(run: Path, card: ModelCard, config: EvaluateConfig) -> tuple[ImageSet, np.ndarray, int]:
+def other_images(run: Path, card: Card, config: EvaluateConfig) -> tuple[ImageSet, np.ndarray, int]:
     """The images at `--data`, with labels as the run numbers them; which of them to score; how many were left out.
 
     Raises:
@@ -134,7 +149,7 @@ def other_images(run: Path, card: ModelCard, config: EvaluateConfig) -> tuple[Im
     return images, np.flatnonzero(~seen), int(seen.sum())
 
 
-def _open_other(run: Path, card: ModelCard, config: EvaluateConfig) -> ImageSet:
+def _open_other(run: Path, card: Card, config: EvaluateConfig) -> ImageSet:
     """The images at `--data`, with labels as `run` numbers them."""
     assert config.data is not None
     if config.data in SETS:

@@ -17,12 +17,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from deeplense.classification.write import ModelCard, load_best, store_for
+from deeplense.classification.card import ModelCard
 from deeplense.cli import load_config
 from deeplense.data.imageset import ImageSet
 from deeplense.data.simulated import load_data
 from deeplense.errors import InputError, TrainingError
 from deeplense.evaluation.predict import predict
+from deeplense.tasks import load_run
 
 Format = Literal["onnx", "torch"]
 
@@ -83,7 +84,10 @@ def export(run: Path, form: Format, out: Path | None = None, size: tuple[int, in
         InputError: the run has no weights, its images are not there, or the file cannot be written.
         TrainingError: the file does not give the program's probabilities. It is not kept.
     """
-    network, card = load_best(run)
+    trained = load_run(run)
+    network, card = trained.network, trained.card
+    if not isinstance(card, ModelCard):
+        raise InputError(f"{run} was trained to {card.task}: only classifiers can be exported")
     images = some_images(run, size)
     pixels = images.pixels.astype(np.float32) if images.pixels.dtype.kind == "f" else images.pixels
     module = FromPixels(network, card).eval()
@@ -127,7 +131,7 @@ def some_images(run: Path, size: tuple[int, int] | None) -> ImageSet:
 def own_probabilities(network: torch.nn.Module, card: ModelCard, images: ImageSet) -> np.ndarray:
     """What the program itself says of the images, (n, K)."""
     device = torch.device("cpu")
-    logits = predict(network, store_for(images, card, device), np.arange(len(images)))
+    logits = predict(network, card.store(images, device), np.arange(len(images)))
     return card.probabilities(logits)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from deeplense.simulation.counters import uniform
+from deeplense.simulation.draw import Draws
 from deeplense.simulation.sets import find_classes, find_set
 from deeplense.simulation.simulator import Simulator
 
@@ -35,14 +36,14 @@ class ImageStream:
         self.classes = found.names
         self.device = self.simulator.device
 
-    def images(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """Counts (B, 1, H, W) float32 and labels (B,) int64 of images `numbers`, (B,) int64 on the stream's device.
+    def images(self, numbers: Tensor) -> tuple[Tensor, Draws]:
+        """Counts (B, 1, H, W) float32 and the truth of images `numbers`, (B,) int64 on the stream's device.
 
         Nothing waits for the device. The work is done in pieces of 32 on a CPU, and on a GPU of 128, or of 1024 where
         more than 512 are asked for: multiples of these waste nothing.
         """
         counts, draws = self.simulator.make(numbers)
-        return counts[:, None], draws.label
+        return counts[:, None], draws
 
     def uniforms(self, numbers: Tensor) -> Tensor:
         """Three draws from (0, 1) for each of `numbers`, (B, 3) float32: for whoever augments the images."""
@@ -50,6 +51,6 @@ class ImageStream:
         words = self.simulator.random((zero, zero + _AUGMENTATION, numbers & 0xFFFFFFFF, numbers >> 32 << 8))
         return torch.stack([uniform(word) for word in words[:3]], 1)
 
-    def span(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    def span(self, start: int, stop: int) -> tuple[Tensor, Draws]:
         """Images `start` to `stop`, without `stop`; see `images`."""
         return self.images(torch.arange(start, stop, device=self.device))

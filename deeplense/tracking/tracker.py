@@ -1,7 +1,4 @@
-"""Where numbers go: `metrics.jsonl` in the run folder, and Weights & Biases beside it.
-
-Both act on the first process only. Everything that W&B gets is in the run folder too.
-"""
+"""Weights & Biases, beside the run folder, which has everything that W&B gets. On the first process only."""
 
 from __future__ import annotations
 
@@ -16,32 +13,11 @@ from typing import Any
 
 import numpy as np
 from accelerate import Accelerator
-from sklearn.metrics import roc_curve
 
 from deeplense.cli import flat
 from deeplense.config import TrainConfig
 from deeplense.errors import TrainingError
 from deeplense.files import write_text
-
-
-class MetricsLog:
-    """`metrics.jsonl`: one object a line. A resumed run cuts off what came after its checkpoint."""
-
-    def __init__(self, file: Path, length: int = 0) -> None:
-        """Open `file` for writing after its first `length` bytes."""
-        self.file = file.open("ab", buffering=0)
-        self.file.truncate(length)
-
-    def write(self, values: dict[str, Any]) -> None:
-        try:
-            self.file.write(json.dumps(values).encode() + b"\n")
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, self.file.name) from None  # a write alone does not say where
-
-    def length(self) -> int:
-        """Bytes so far, all of them safely on disk."""
-        os.fsync(self.file.fileno())
-        return os.fstat(self.file.fileno()).st_size
 
 
 class Tracker:
@@ -132,36 +108,12 @@ class Tracker:
 
             self.log({f"figures/{file.stem}": wandb.Image(str(file)) for file in files}, step)
 
-    def log_scores(
-        self, part: str, scores: dict[str, Any], labels: np.ndarray, probabilities: np.ndarray, step: int
-    ) -> None:
-        """The scores of a part, its ROC curves and its confusion matrix."""
-        if self.run is None:
-            return
-        import wandb
-
-        classes = scores["classes"]
-        numbers = dict(_numbers(scores, part))
-        curves = {}
-        for label in range(len(classes)) if len(classes) > 2 else [1]:
-            false, true, _ = roc_curve(labels == label, probabilities[:, label])
-            curves[classes[label]] = (false.tolist(), true.tolist())
-        # Our own points: wandb.plot.roc_curve needs pandas, and thins them out at random.
-        roc = wandb.plot.line_series(
-            xs=[false for false, _ in curves.values()],
-            ys=[true for _, true in curves.values()],
-            keys=list(curves),
-            title=f"ROC ({part})",
-            xname="false-positive rate",
-        )
-        confusion = wandb.plot.confusion_matrix(
-            y_true=labels.tolist(),
-            probs=probabilities.tolist(),
-            class_names=classes,
-            title=f"Confusion ({part})",
-        )
-        self.log({**numbers, f"{part}/roc": roc, f"{part}/confusion": confusion}, step)
-        self.run.summary.update(numbers)
+    def log_numbers(self, part: str, scores: dict[str, Any], step: int) -> None:
+        """The numbers among nested scores of a part, by their path; in the run's summary as well."""
+        if self.run is not None:
+            numbers = dict(_numbers(scores, part))
+            self.log(numbers, step)
+            self.run.summary.update(numbers)
 
     def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
         """A table; cells that are arrays, (H, W) or (H, W, 3) uint8, are images."""

@@ -20,13 +20,14 @@ from deeplense.config import TrainConfig
 from deeplense.data.batches import Batches, PixelStore, StreamBatches, TrainBatches
 from deeplense.data.imageset import ImageSet
 from deeplense.data.simulated import load_data
-from deeplense.data.split import PARTS, Split
+from deeplense.data.split import Split, counts_of
 from deeplense.errors import InputError, LostProcess, is_first_process
 from deeplense.machine.compiling import why_not
 from deeplense.machine.heap import keep_freed_memory
 from deeplense.machine.precision import effective_precision
 from deeplense.network.batchnorm import synchronized
 from deeplense.network.model import Initialization, placed
+from deeplense.task import Task
 
 T = TypeVar("T")
 
@@ -127,14 +128,13 @@ def load_on_all(accelerator: Accelerator, config: TrainConfig) -> ImageSet:
 
 
 def make_batches(
-    accelerator: Accelerator, config: TrainConfig, images: ImageSet, split: Split
+    accelerator: Accelerator, config: TrainConfig, task: Task, images: ImageSet, split: Split
 ) -> tuple[PixelStore, Batches]:
     """The pixels on the device, and this process's share of the training batches.
 
     Raises:
-        InputError: there are fewer training images than a batch has.
+        InputError: there are fewer training images than a batch has, or the set lacks what the task is to learn.
     """
-    assert images.labels is not None
     batch_size, simulation = config.optimization.batch_size, config.simulation
     if not simulation.online and len(split.train) < batch_size:
         raise InputError(f"--batch-size {batch_size} is more than the {len(split.train)} training images: lower it")
@@ -151,8 +151,11 @@ def make_batches(
         from deeplense.simulation.stream import ImageStream  # here, since most runs need none of it
 
         stream = ImageStream(config.data.data, simulation.classes, config.run.seed, accelerator.device)
-        return store, StreamBatches(stream=stream, epoch_images=simulation.epoch_images, **common)
-    return store, TrainBatches(labels=images.labels, indices=split.train, seed=config.run.seed, **common)
+        return store, StreamBatches(
+            stream=stream, targets=task.drawn_targets, epoch_images=simulation.epoch_images, **common
+        )
+    targets = task.targets(images, accelerator.device)
+    return store, TrainBatches(targets=targets, indices=split.train, seed=config.run.seed, **common)
 
 
 def prepare_network(accelerator: Accelerator, model: torch.nn.Module, config: TrainConfig) -> bool:
@@ -204,21 +207,14 @@ def announce(
     tracked: str,
 ) -> None:
     """Print what was derived, for a look before the hours go by."""
-    assert images.labels is not None
-    counts = {
-        part: ", ".join(
-            f"{int((images.labels[split.part(part)] == label).sum())} {name}"
-            for label, name in enumerate(images.classes)
-        )
-        for part in PARTS
-    }
+    counts = counts_of(images, split)
     _, channels, height, width = images.pixels.shape
     optimization = config.optimization
     parameters = sum(parameter.numel() for parameter in model.parameters())
     share = optimization.batch_size // facts["world_size"]
     lines = {
         "images": f"{len(images)} of {height} x {width} px, {channels} channel(s), from {config.data.data}",
-        **{f"  {part}": counts[part] for part in PARTS},
+        **{f"  {part}": said for part, said in counts.items()},
         **({"  online": f"{config.simulation.epoch_images} fresh ones an epoch"} if config.simulation.online else {}),
         "batch": f"{optimization.batch_size} = {facts['world_size']} process(es) x {optimization.grad_accum} part(s) x "
         f"{share // optimization.grad_accum}",

@@ -14,8 +14,8 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 import evaluate
+from deeplense.classification.card import ModelCard
 from deeplense.classification.comparison import Contestant, compare, difference, names_of
-from deeplense.classification.write import ModelCard
 from deeplense.cli import parse
 from deeplense.config import DataConfig, EvaluateConfig, OptimizationConfig, RunConfig, TrainConfig
 from deeplense.errors import InputError

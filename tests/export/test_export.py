@@ -16,7 +16,8 @@ from conftest import run_python
 from PIL import Image
 from safetensors.torch import save_file
 
-from deeplense.classification.write import ModelCard, load_best
+from deeplense.classification.card import ModelCard
+from deeplense.classification.write import load_best
 from deeplense.cli import parse, save_config
 from deeplense.config import DataConfig, RunConfig, TrainConfig
 from deeplense.data.images import load_images

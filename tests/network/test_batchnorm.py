@@ -11,7 +11,8 @@ SCRIPT = """
 import copy, sys, torch
 from torch.nn.parallel import DistributedDataParallel
 from deeplense.network.batchnorm import synchronized
-from deeplense.network.model import build_model, loss_function
+from deeplense.classification.outputs import loss_function
+from deeplense.network.model import build_model
 
 torch.distributed.init_process_group("gloo")
 rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()

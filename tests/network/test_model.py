@@ -4,10 +4,11 @@ from conftest import run_python
 from safetensors.torch import save_file
 from torchvision.models import resnet18
 
+from deeplense.classification.outputs import loss_function, probabilities
 from deeplense.config import ModelConfig
 from deeplense.errors import InputError
 from deeplense.network import model as module
-from deeplense.network.model import build_model, initialize, loss_function, probabilities
+from deeplense.network.model import build_model, initialize
 
 
 @pytest.fixture

@@ -1,19 +1,17 @@
-"""Figures, from plain arrays. Each function writes one file and nothing else."""
+"""What scores look like: curves, confusion, histograms."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn import metrics as sk
 
-from deeplense.figures.style import COLORS, IMAGE_MAP, STYLE, to_display
+from deeplense.figures.style import COLORS, STYLE
 
 
 @mpl.rc_context(STYLE)
@@ -93,71 +91,6 @@ def plot_scores(file: Path, labels: np.ndarray, probabilities: np.ndarray, score
     figure.savefig(file)
 
 
-@mpl.rc_context(STYLE)
-def plot_samples(file: Path, images: np.ndarray, names: Sequence[str], title: str) -> None:
-    """One row of images for each different name.
-
-    Args:
-        images: (N, C, H, W), any range.
-        names: N names, in rows.
-    """
-    rows = [[image for image, own in zip(images, names, strict=True) if own == name] for name in dict.fromkeys(names)]
-    columns = max(len(row) for row in rows)
-    figure = Figure(figsize=(0.95 * columns + 0.3, 1.0 * len(rows) + 0.35), layout="constrained")
-    grid = figure.subplots(len(rows), columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for axes_row, row, name in zip(grid, rows, dict.fromkeys(names), strict=True):
-        for axes, image in zip(axes_row, row, strict=False):
-            _show(axes, image)
-        axes_row[0].text(
-            -0.06,
-            0.5,
-            name,
-            rotation=90,
-            ha="right",
-            va="center",
-            transform=axes_row[0].transAxes,
-            fontsize=9,
-        )
-    figure.suptitle(title, fontsize=9.5)
-    figure.savefig(file)
-
-
-@mpl.rc_context(STYLE)
-def plot_curves(file: Path, metrics_jsonl: Path, title: str) -> None:
-    """Training and validation loss, validation AUC and learning rate over the steps, from `metrics.jsonl`."""
-    lines = [json.loads(line) for line in metrics_jsonl.read_text().splitlines()]
-    training = [line for line in lines if "train_loss" in line]
-    validation = [line for line in lines if line.get("val_loss") is not None]
-    figure = Figure(figsize=(6.9, 2.6), layout="constrained")
-    loss, area, rate = figure.subplots(1, 3)
-    loss.plot(
-        _column(training, "step"),
-        _column(training, "train_loss"),
-        color=COLORS[0],
-        linewidth=0.8,
-        label="training",
-    )
-    loss.plot(
-        _column(validation, "step"),
-        _column(validation, "val_loss"),
-        color=COLORS[1],
-        marker=".",
-        label="validation",
-    )
-    loss.set(xlabel="step", ylabel="loss (nats)", yscale="log")
-    loss.legend()
-    loss.set_title(title)
-    missed = [1 - value for value in _column(validation, "val_roc_auc") if value is not None]
-    steps = [line["step"] for line in validation if line["val_roc_auc"] is not None]
-    area.plot(steps, np.maximum(missed, 1e-6), color=COLORS[1], marker=".")
-    area.set(xlabel="step", ylabel="1 − validation ROC AUC", yscale="log")
-    rate.plot(_column(training, "step"), _column(training, "lr"), color=COLORS[2])
-    rate.set(xlabel="step", ylabel="learning rate")
-    figure.savefig(file)
-
-
 def _one_against_rest(
     labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
 ) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
@@ -170,15 +103,3 @@ def _with_interval(scores: dict[str, Any]) -> str:
     if scores["roc_auc"] is None:
         return "undefined"
     return f"{scores['roc_auc']:.5f} [{scores['roc_auc_low']:.5f}, {scores['roc_auc_high']:.5f}]"
-
-
-def _column(lines: Sequence[dict[str, Any]], name: str) -> list[Any]:
-    return [line[name] for line in lines]
-
-
-def _show(axes: Axes, image: np.ndarray) -> None:
-    unit = to_display(image)
-    if len(image) == 1:
-        axes.imshow(unit[0], cmap=IMAGE_MAP, interpolation="nearest")
-    else:
-        axes.imshow(np.moveaxis(unit, 0, 2), interpolation="nearest")

@@ -1,0 +1,105 @@
+"""The task "is there substructure, and of which kind": a ResNet-18 with a logit for it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from deeplense.classification.card import ModelCard
+from deeplense.classification.comparison import compare_runs
+from deeplense.classification.evaluate import ClassEvaluation, evaluate
+from deeplense.classification.outputs import loss_function, probabilities
+from deeplense.config import EvaluateConfig, TrainConfig
+from deeplense.data.batches import Targets
+from deeplense.data.imageset import ImageSet
+from deeplense.network.model import build_model
+from deeplense.scores.calibration import NOT_CALIBRATED, calibrate, refuse_rate
+from deeplense.scores.metrics import score
+from deeplense.task import Headline, Said, Scored, Task, Trained
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from deeplense.simulation.draw import Draws
+
+VALIDATION_SCORES = ("roc_auc", "roc_auc_low", "roc_auc_high", "accuracy", "average_precision", "brier", "ece")
+"""What `metrics.jsonl` has of each epoch beside the loss."""
+
+
+class Classification(Task):
+    """Tell the classes of a set apart."""
+
+    name = "classify"
+    headline = Headline("roc_auc", "ROC AUC", best=1.0)
+    card_type = ModelCard
+
+    def __init__(self, config: TrainConfig, classes: tuple[str, ...]) -> None:
+        super().__init__(config, classes)
+        refuse_rate(config.calibration.fpr, classes)
+
+    def network(self) -> torch.nn.Module:
+        return build_model(len(self.classes), self.config.data.channels)
+
+    def targets(self, images: ImageSet, device: torch.device) -> Targets:
+        """Labels, which no augmentation changes."""
+        assert images.labels is not None
+        labels = torch.from_numpy(images.labels).to(device)
+        return lambda index, maps: labels[index]
+
+    def drawn_targets(self, draws: Draws, maps: torch.Tensor) -> torch.Tensor:
+        return draws.label
+
+    def loss(self, outputs: torch.Tensor, targets: Any) -> torch.Tensor:
+        return loss_function(len(self.classes), outputs, targets, self.config.optimization.label_smoothing)
+
+    def captions(self, targets: Any, count: int) -> list[str]:
+        return [self.classes[label] for label in targets.tolist()]
+
+    def scores(self, said: Said) -> dict[str, float]:
+        assert said.images.labels is not None
+        chances = probabilities(said.outputs).cpu().numpy()
+        scores = score(said.images.labels[said.indices], chances, self.classes)
+        return {name: scores[name] for name in VALIDATION_SCORES} | {"loss": scores["log_loss"]}
+
+    def rank(self, scores: dict[str, float]) -> tuple[float, ...]:
+        """By the area under the ROC curve; a small validation part is soon ranked without a fault, and then the loss
+        still tells the better weights."""
+        return scores["roc_auc"], -scores["loss"]
+
+    def told(self, scores: dict[str, float]) -> str:
+        return f"ROC AUC {scores['roc_auc']:.5f}, accuracy {scores['accuracy']:.4f}"
+
+    def card(self, epoch: int, said: Said | None, scores: dict[str, float]) -> ModelCard:
+        """With the temperature and the threshold that the validation images give."""
+        fitted = NOT_CALIBRATED
+        if said is not None:
+            assert said.images.labels is not None
+            labels = said.images.labels[said.indices]
+            fitted = calibrate(said.outputs.cpu().numpy(), labels, self.config.calibration.fpr)
+        auc = scores.get("roc_auc")
+        return ModelCard.of(self.config, self.classes, epoch, val_roc_auc=auc, **dataclasses.asdict(fitted))
+
+    def evaluate(
+        self,
+        trained: Trained,
+        scored: Scored,
+        folder: Path,
+        accelerator: Accelerator | None = None,
+        asked: EvaluateConfig | None = None,
+    ) -> ClassEvaluation | None:
+        return evaluate(trained, scored, folder, accelerator, asked)
+
+    def study(self, trained: Trained, asked: EvaluateConfig) -> bool:
+        """`--sensitivity`."""
+        if asked.sensitivity:
+            from deeplense.classification.sensitivity import measure  # here: it simulates, which few runs need
+
+            measure(asked, trained)
+        return asked.sensitivity
+
+    def compare(self, runs: Sequence[Trained], asked: EvaluateConfig) -> None:
+        compare_runs(runs, asked)

@@ -1,0 +1,79 @@
+"""The best weights of a run: written aside and renamed while it trains, read back to be used."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+
+from deeplense.errors import InputError, TrainingError
+from deeplense.evaluation.card import Card
+from deeplense.files import replaced_name, write_folder
+from deeplense.network.model import placed
+
+State = dict[str, torch.Tensor]
+C = TypeVar("C", bound=Card)
+
+
+def keep_best(folder: Path, network: torch.nn.Module, card: Card) -> None:
+    """Write `folder/best`: the weights, and what is needed to use them.
+
+    Raises:
+        TrainingError: they could not be written; those that were there still are.
+    """
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    files = {
+        "model.safetensors": to_bytes(weights),
+        "model.json": (json.dumps(dataclasses.asdict(card), indent=2) + "\n").encode(),
+    }
+    try:
+        write_folder(folder / "best", files)
+    except OSError as error:
+        raise TrainingError(
+            f"the best weights cannot be written to {folder} ({error.strerror}): the ones before are whole; "
+            "make room and go on with --resume"
+        ) from None
+
+
+def read_best(run: Path, kind: type[C]) -> tuple[Path, State, C]:
+    """The folder of the best weights of `run`, the weights, and their card.
+
+    Raises:
+        InputError: there are none, or they are damaged.
+    """
+    folder = run / "best"
+    if not folder.is_dir() and replaced_name(folder).is_dir():
+        folder = replaced_name(folder)  # a crash between two renames
+    if not (folder / "model.safetensors").is_file():
+        raise InputError(f"{run} has no weights (best/model.safetensors): give the folder of a run that has validated")
+    try:
+        content = json.loads((folder / "model.json").read_text())
+        card = kind(**{**content, "classes": tuple(content["classes"])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / 'model.json'} is damaged ({error}): restore it") from None
+    with _damage_named(folder):
+        return folder, load_file(folder / "model.safetensors"), card
+
+
+def load_best(network: torch.nn.Module, folder: Path, weights: State) -> torch.nn.Module:
+    """`network` with the weights that `read_best` found in `folder`, on the CPU in evaluation mode."""
+    with _damage_named(folder):
+        network.load_state_dict(weights)
+    return placed(network.eval(), torch.device("cpu"))
+
+
+@contextlib.contextmanager
+def _damage_named(folder: Path) -> Iterator[None]:
+    """safetensors and torch raise many kinds of errors for damaged files."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{folder / 'model.safetensors'} is damaged ({reason}): restore it") from None

@@ -1,0 +1,52 @@
+"""Images in rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from deeplense.figures.style import IMAGE_MAP, STYLE, to_display
+
+
+@mpl.rc_context(STYLE)
+def plot_samples(file: Path, images: np.ndarray, names: Sequence[str], title: str) -> None:
+    """One row of images for each different name.
+
+    Args:
+        images: (N, C, H, W), any range.
+        names: N names, in rows.
+    """
+    rows = [[image for image, own in zip(images, names, strict=True) if own == name] for name in dict.fromkeys(names)]
+    columns = max(len(row) for row in rows)
+    figure = Figure(figsize=(0.95 * columns + 0.3, 1.0 * len(rows) + 0.35), layout="constrained")
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes_row, row, name in zip(grid, rows, dict.fromkeys(names), strict=True):
+        for axes, image in zip(axes_row, row, strict=False):
+            _show(axes, image)
+        axes_row[0].text(
+            -0.06,
+            0.5,
+            name,
+            rotation=90,
+            ha="right",
+            va="center",
+            transform=axes_row[0].transAxes,
+            fontsize=9,
+        )
+    figure.suptitle(title, fontsize=9.5)
+    figure.savefig(file)
+
+
+def _show(axes: Axes, image: np.ndarray) -> None:
+    unit = to_display(image)
+    if len(image) == 1:
+        axes.imshow(unit[0], cmap=IMAGE_MAP, interpolation="nearest")
+    else:
+        axes.imshow(np.moveaxis(unit, 0, 2), interpolation="nearest")

@@ -1,0 +1,140 @@
+"""The network and all that moves its weights: what of a run lives on the device.
+
+Nothing in a step waits for the device. What is to be logged adds up there until it is collected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from deeplense.config import TrainConfig
+from deeplense.network.model import placed
+from deeplense.task import Task
+from deeplense.training.checkpoint import Checkpoint, State, optimizer_tensors, restore_optimizer
+from deeplense.training.optimization import make_optimizer
+
+
+class Learner:
+    """A network on one process of several, with its optimiser and, if there is one, its moving average."""
+
+    def __init__(self, config: TrainConfig, accelerator: Accelerator, task: Task, network: torch.nn.Module) -> None:
+        """`network` is on the accelerator's device, as `session.prepare_network` leaves it."""
+        self.config = config.optimization
+        self.accelerator = accelerator
+        self.task = task
+        self.plain = network
+        self.optimizer = make_optimizer(self.config, network)
+        self.network, self.prepared = accelerator.prepare(network, self.optimizer)
+        self.average = _average_of(network, task, config) if self.config.ema_decay else None
+        # On the device, since it was last asked: sum of the loss and the finite steps it is over; and, since the last
+        # finite step, those whose gradient was not.
+        self._loss_sum, self._loss_steps, self._not_finite = torch.zeros(3, device=accelerator.device)
+
+    @property
+    def best(self) -> torch.nn.Module:
+        """The network that is scored and kept: the average, if there is one. Never wrapped in DDP, which would exchange
+        statistics at each batch."""
+        return self.plain if self.average is None else self.average
+
+    def step(self, items: Iterator[tuple[torch.Tensor, Any]], lr: float) -> None:
+        """One optimiser step at rate `lr` over the next `grad_accum` items: images, and what is to be said of them."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        parts = self.config.grad_accum
+        step_loss = torch.zeros((), device=self.accelerator.device)
+        for part in range(parts):
+            images, targets = next(items)
+            # Gradients are exchanged once a step, with the last part.
+            with self.accelerator.no_sync(self.network) if part < parts - 1 else nullcontext():
+                loss = self.task.loss(self.network(images), targets) / parts
+                self.accelerator.backward(loss)
+            step_loss += loss.detach()
+        counts = self._move() & step_loss.isfinite()
+        self._loss_sum += torch.where(counts, step_loss, 0.0)
+        self._loss_steps += counts
+
+    def _move(self) -> torch.Tensor:
+        """Clip, and step unless the gradient is not finite, without asking the device whether it is: () bool there."""
+        clip = self.config.clip_norm
+        parameters = [parameter for parameter in self.plain.parameters() if parameter.grad is not None]
+        if clip is not None:
+            norm = self.accelerator.clip_grad_norm_(parameters, clip)
+        else:
+            norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters])  # type: ignore[misc]
+        finite = norm.isfinite()
+        if self.accelerator.scaler is None:
+            # The fused optimisers leave everything as it was where this says so; fp16's scaler uses it, too.
+            self.optimizer.grad_scale = None  # type: ignore[attr-defined]
+            self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+        self.prepared.step()
+        self.prepared.zero_grad()
+        self._not_finite = torch.where(finite, 0.0, self._not_finite + 1)
+        if self.average is not None:
+            self._update_average()
+        return finite
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        assert self.average is not None
+        assert self.config.ema_decay is not None
+        update = get_ema_multi_avg_fn(self.config.ema_decay)
+        update(list(self.average.parameters()), list(self.plain.parameters()), 0)
+        for mean, now in zip(self.average.buffers(), self.plain.buffers(), strict=True):
+            mean.copy_(now)
+
+    def collect(self) -> tuple[float | None, float]:
+        """Mean loss since this was last asked, over all processes, and how many steps have gone by since a finite one.
+
+        This waits for the device.
+        """
+        loss_sum, loss_steps, not_finite = self.accelerator.reduce(self._sums(), "mean").tolist()
+        self._loss_sum.zero_()
+        self._loss_steps.zero_()
+        return loss_sum / loss_steps if loss_steps else None, not_finite
+
+    def share_buffers(self) -> None:
+        """Give all processes the first one's batch-norm statistics, which is what DDP does before each step."""
+        if self.accelerator.num_processes > 1:
+            for network in (self.plain, self.average):
+                for buffer in () if network is None else network.buffers():
+                    buffer.copy_(broadcast(buffer))
+
+    def gathered_sums(self) -> list[list[float]]:
+        """What each process has added up, for a checkpoint. All processes must ask."""
+        return self.accelerator.gather(self._sums()[None]).tolist()
+
+    def tensors(self) -> tuple[State, State, State | None]:
+        """Of the network, of the optimiser, and of the average."""
+        average = None if self.average is None else self.average.state_dict()
+        return self.plain.state_dict(), optimizer_tensors(self.optimizer), average
+
+    def restore(self, checkpoint: Checkpoint, sums: list[list[float]], loss_scale: dict[str, Any] | None) -> None:
+        """Take up the tensors, the sums of each process, and the state of fp16's scaler."""
+        self.plain.load_state_dict(checkpoint.model)
+        restore_optimizer(self.optimizer, checkpoint.optimizer)
+        if self.average is not None and checkpoint.average is not None:
+            self.average.load_state_dict(checkpoint.average)
+        if self.accelerator.scaler is not None and loss_scale is not None:
+            self.accelerator.scaler.load_state_dict(loss_scale)
+        of_all = torch.tensor(sums, device=self.accelerator.device)  # (processes then, 3)
+        same = len(of_all) == self.accelerator.num_processes
+        own = of_all[self.accelerator.process_index] if same else of_all.mean(0)
+        self._loss_sum, self._loss_steps, self._not_finite = own.clone()
+
+    def _sums(self) -> torch.Tensor:
+        return torch.stack([self._loss_sum, self._loss_steps, self._not_finite])
+
+
+def _average_of(network: torch.nn.Module, task: Task, config: TrainConfig) -> torch.nn.Module:
+    """A second network that holds the moving average; it starts as a copy."""
+    average = task.network()
+    placed(average, next(network.parameters()).device, config.compute.channels_last)
+    average.load_state_dict(network.state_dict())
+    return average.eval().requires_grad_(False)
