@@ -45,14 +45,13 @@ def to_unit(
     """
     if bands:
         stored = stored[:, list(bands)]
-    alike = not isinstance(white, torch.Tensor)
-    as_bytes = stored.dtype == torch.uint8 and alike and white == 255
+    as_bytes = stored.dtype == torch.uint8 and not isinstance(white, torch.Tensor) and white == 255
     if as_bytes and stored.shape[1] == channels:
         return stored
     pixels = _reduced(stored.float(), channels, rgb)
     if as_bytes:
         return pixels.expand(-1, channels, -1, -1).round().to(torch.uint8)
-    if alike:
+    if not isinstance(white, torch.Tensor):
         pixels = _by_own_range(pixels) if math.isnan(white) else pixels if white == 1 else pixels / white
     else:
         each = white[:, None, None, None]
@@ -65,10 +64,12 @@ def _reduced(pixels: torch.Tensor, channels: int, rgb: bool | torch.Tensor) -> t
     if pixels.shape[1] <= channels:
         return pixels
     mean = pixels.mean(1, keepdim=True)
-    if rgb is False or pixels.shape[1] != 3:
+    if pixels.shape[1] != 3:
         return mean
     luminance = 0.299 * pixels[:, :1] + 0.587 * pixels[:, 1:2] + 0.114 * pixels[:, 2:]
-    return luminance if rgb is True else torch.where(rgb[:, None, None, None], luminance, mean)  # type: ignore[index]
+    if isinstance(rgb, torch.Tensor):
+        return torch.where(rgb[:, None, None, None], luminance, mean)
+    return luminance if rgb else mean
 
 
 def _by_own_range(pixels: torch.Tensor) -> torch.Tensor:

@@ -8,9 +8,7 @@ from collections import defaultdict
 from deeplense.data.decode import stem_of
 
 
-def joined(
-    paths: list[str], bands: tuple[str, ...]
-) -> tuple[dict[str, tuple[str, ...]], list[tuple[str, str]]]:
+def joined(paths: list[str], bands: tuple[str, ...]) -> tuple[dict[str, tuple[str, ...]], list[tuple[str, str]]]:
     """Files of one image, brought together.
 
     Args:

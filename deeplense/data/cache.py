@@ -1,4 +1,4 @@
-"""The cache of decoded folders: each is decoded once, on all cores, into a packed set that appears whole or not at all."""
+"""The cache of decoded folders: each is decoded once, into a packed set that appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def pack_into(
         decoded: the images of each file, or what is wrong with it.
 
     Raises:
-        InputError: images cannot be used and `bad_images` is `error`, or no image of a class can; or the cache cannot be
-            written.
+        InputError: images cannot be used and `bad_images` is `error`, or no image of a class can; or the cache cannot
+            be written.
     """
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ def _pack(
                 pixels = one.image.pixels
                 kept.append(item)
                 paths.append(printable(item.path) if len(own) == 1 else f"{printable(item.path)}/{number}")
-                forms.append((pixels.dtype.name, pixels.shape))  # type: ignore[arg-type]
+                forms.append((pixels.dtype.name, pixels.shape))
                 file.write(pixels.tobytes())
                 known.append(dataclasses.replace(one, image=dataclasses.replace(one.image, pixels=pixels[:0])))
         gone = {item.name for item in kept} != {item.name for item in listed}

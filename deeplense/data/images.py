@@ -1,4 +1,4 @@
-"""From WHERE, as the user wrote it, to an `ImageSet`: class folders, packed sets, flat folders, files of a whole set."""
+"""From WHERE, as the user wrote it, to an `ImageSet`: folders of images, packed sets, files of a whole set."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from deeplense.data.packed import DESCRIPTION, is_packed, read_about, read_packe
 from deeplense.data.setfile import SET_SUFFIXES, read_set_file
 from deeplense.errors import InputError
 
+NO_CHOICES = Opening()
+
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 
 
-def load_images(
-    where: str, bad_images: str = "error", labelled: bool = True, how: Opening = Opening()
-) -> ImageSet:
+def load_images(where: str, bad_images: str = "error", labelled: bool = True, how: Opening = NO_CHOICES) -> ImageSet:
     """Open the images at `where`: a packed set, or a folder or file, which is decoded once and kept in the cache.
 
     Args:
@@ -88,4 +88,6 @@ def _load_file(where: str, file: Path, bad_images: str, labelled: bool, how: Ope
         return read_set_file(file, bad_images, how, labelled)
     if name.endswith(ARCHIVES):
         raise InputError(f"--data {where}: is an archive: unpack it, and give the folder")
-    raise InputError(f"--data {where}: is a file: give the folder that it lies in, or a set in {' or '.join(SET_SUFFIXES)}")
+    raise InputError(
+        f"--data {where}: is a file: give the folder that it lies in, or a set in {' or '.join(SET_SUFFIXES)}"
+    )

@@ -48,7 +48,7 @@ class ImageSet:
     light: Light | None = None
     """None: nobody has looked at the numbers, and their type has to do."""
     looks: np.ndarray | None = None
-    """(N, D) float32: what near-copies have in common (`near.look_of`); None: no two are alike, or nobody has looked."""
+    """(N, D) float32: what near-copies have in common (`near.look_of`); None: nobody has looked."""
 
     def __len__(self) -> int:
         return len(self.paths)

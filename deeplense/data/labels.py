@@ -96,7 +96,9 @@ def read_table(file: Path) -> list[tuple[int, tuple[str, str, str]]]:
     for line, row in enumerate(rows, 2):
         key, own, said = (str(row[column] or "").strip() if column else "" for column in (path, name, part))
         if not key or not own:
-            raise InputError(f"--labels {file}: line {line} has no {name if key else path}: give it, or remove the line")
+            raise InputError(
+                f"--labels {file}: line {line} has no {name if key else path}: give it, or remove the line"
+            )
         if said and fold(said) not in PART_WORDS:
             raise InputError(f"--labels {file}: line {line} has the {part} «{said}»: give train, val or test")
         found.append((line, (key.replace("\\", "/"), own, PART_WORDS.get(fold(said), ""))))

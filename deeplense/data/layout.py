@@ -137,7 +137,8 @@ def without_companions(listed: list[Listed]) -> tuple[list[Listed], list[str]]:
     by_folder: dict[str, set[str]] = defaultdict(set)
     for item in listed:
         by_folder[str(Path(item.path).parent)].add(stem_of(item.path).casefold())
-    kept, companions = [], []
+    kept: list[Listed] = []
+    companions: list[Listed] = []
     for item in listed:
         beside = by_folder[str(Path(item.path).parent)]
         (companions if _is_companion(stem_of(item.path).casefold(), beside) else kept).append(item)
@@ -220,9 +221,7 @@ def _names_say_parts(inner: list[_Node], notes: list[str]) -> bool:
         return True  # train_lenses, test_lenses
     if joined:
         names = ", ".join(node.name for node in inner)
-        notes.append(
-            f"{names}: read as {len(inner)} classes; if the names say part and class, give --layout parts"
-        )
+        notes.append(f"{names}: read as {len(inner)} classes; if the names say part and class, give --layout parts")
     return False
 
 
@@ -260,7 +259,7 @@ def _one_spelling(listed: list[Listed]) -> list[Listed]:
     spellings: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for item in listed:
         spellings[fold(item.name)][item.name].add(item.part)
-    chosen = {}
+    chosen: dict[str, str] = {}
     for of_one in spellings.values():
         everywhere = [part for parts in of_one.values() for part in parts]
         apart = len(everywhere) == len(set(everywhere))  # two spellings in one part are two classes

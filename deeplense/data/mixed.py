@@ -62,6 +62,11 @@ class Mixed:
         """The most frequent form."""
         return self.forms[Counter(self.form_of.tolist()).most_common(1)[0][0]]
 
+    @property
+    def usual_rows(self) -> np.ndarray:
+        """The images of the most frequent form."""
+        return np.flatnonzero(self.form_of == self.forms.index(self.usual))
+
 
 def length_of(form: Form) -> int:
     """Bytes of an image."""
@@ -73,7 +78,7 @@ def one_form(pixels: np.ndarray | Mixed) -> np.ndarray:
     """The pixels as an array: of a mixed set, the images of its most frequent form."""
     if not isinstance(pixels, Mixed):
         return pixels
-    return pixels.stacked(np.flatnonzero(pixels.form_of == pixels.forms.index(pixels.usual)))
+    return pixels.stacked(pixels.usual_rows)
 
 
 def describe(pixels: np.ndarray | Mixed) -> str:

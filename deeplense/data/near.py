@@ -1,8 +1,8 @@
 """What near-copies have in common: one image as grey JPEG and RGB PNG, as bytes and as floats, turned or mirrored.
 
 Of the image as a network may see it (one channel, 64 x 64 px, mean 0 and spread 1) the cosine transform at the lowest
-frequencies is kept. Turning by quarters and mirroring change signs and exchange the two axes there, and nothing else; so
-sizes alone, in pairs, are the same for all eight orientations. Images are near where the Euclidean distance of these
+frequencies is kept. Turning by quarters and mirroring change signs and exchange the two axes there, and nothing else;
+so sizes alone, in pairs, are the same for all eight orientations. Images are near where the Euclidean distance of these
 is small. A hash cannot do that: any grid of cells tears some copies apart.
 """
 
@@ -29,12 +29,14 @@ def look_of(image: np.ndarray, rgb: bool = False) -> np.ndarray:
     """(D,) float32 of an image (C, H, W), of length 1 at most; zeros for one without any light."""
     pixels = image.astype(np.float32)
     if rgb and len(pixels) == 3:
-        pixels = np.tensordot(np.float32([0.299, 0.587, 0.114]), pixels, 1)[None]
+        pixels = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), pixels, 1)[None]
+    upper = np.triu_indices(FREQUENCIES)
+    if not np.isfinite(pixels).all():
+        return np.zeros(2 * len(upper[0]), np.float32)
     small = _small(pixels.mean(0))
     small = small - small.mean()
     length = float(np.linalg.norm(small))
-    upper = np.triu_indices(FREQUENCIES)
-    if not np.isfinite(length) or length <= _FLAT * (1 + float(np.abs(pixels).max())):
+    if length <= _FLAT * (1 + float(np.abs(pixels).max())):
         return np.zeros(2 * len(upper[0]), np.float32)
     size = np.abs(_COSINES @ (small / length) @ _COSINES.T)
     pairs = np.stack([size[upper], size.T[upper]])

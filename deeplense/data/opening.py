@@ -1,4 +1,4 @@
-"""How a folder is to be understood and its files read, where there is a choice: the flags of training and evaluation."""
+"""How a folder is to be understood and its files read, where there is a choice: flags of training and evaluation."""
 
 from __future__ import annotations
 
@@ -34,15 +34,10 @@ def opening_of(config: DataConfig | EvaluateConfig, bands: tuple[str, ...] = ())
     Args:
         bands: of the run, where it is an evaluation that is asked for.
     """
-    data = isinstance(config, DataConfig)
-    return Opening(
-        config.layout,
-        config.labels,
-        config.positive if data else None,
-        config.fits_hdu,
-        config.bad_pixels,
-        band_names(config.bands if data else bands),
-    )
+    positive = None
+    if isinstance(config, DataConfig):
+        positive, bands = config.positive, config.bands
+    return Opening(config.layout, config.labels, positive, config.fits_hdu, config.bad_pixels, band_names(bands))
 
 
 def band_names(bands: tuple[str, ...]) -> tuple[str, ...]:

@@ -77,7 +77,9 @@ def read_packed(folder: Path, bad_images: str = "error", positive: str | None = 
         return _looked_at(folder, images, bad_images)
     # Who wrote hashes has looked at the pixels.
     if rows and rows[0].get("unit"):
-        images = dataclasses.replace(images, light=_light(folder / CATALOG, rows), looks=_looks(folder / LOOKS, len(rows)))
+        images = dataclasses.replace(
+            images, light=_light(folder / CATALOG, rows), looks=_looks(folder / LOOKS, len(rows))
+        )
     return images
 
 

@@ -41,12 +41,15 @@ def read_set_file(file: Path, bad_images: str, how: Opening, labelled: bool = Tr
             with _opened(file) as arrays:
                 images, labels = _named(file, arrays)
                 listed = [
-                    Listed(f"{file.name}/{index}", name, "") for index, name in enumerate(_classes(file, images, labels))
+                    Listed(f"{file.name}/{index}", name, "")
+                    for index, name in enumerate(_classes(file, images, labels))
                 ]
                 pack_into(kept, file, listed, _decoded(images, how.reading), bad_images)
     except (BadImage, ValueError, KeyError, RuntimeError, MemoryError, EOFError, NotImplementedError) as error:
         told = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"--data {file}: {told if isinstance(error, BadImage) else f'cannot be read ({told})'}") from None
+        raise InputError(
+            f"--data {file}: {told if isinstance(error, BadImage) else f'cannot be read ({told})'}"
+        ) from None
     found = read_packed(kept, positive=how.positive)
     if labelled and found.labels is None:
         raise InputError(f"--data {file}: has no labels ({', '.join(LABEL_NAMES[:4])}): add them")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import psutil
@@ -15,7 +17,7 @@ from deeplense.data.augment import resample, to_unit
 from deeplense.data.imageset import ImageSet
 from deeplense.data.mixed import Mixed, chunks
 from deeplense.data.opening import band_numbers
-from deeplense.data.scale import Scale, settle, whites
+from deeplense.data.scale import Scale, settle, units_of, whites
 from deeplense.errors import InputError
 
 UPLOAD = 2048
@@ -39,9 +41,7 @@ Pixels = torch.Tensor | Several
 class PixelStore:
     """Both places give the same pixels bit for bit: the conversion runs on the device either way."""
 
-    def __init__(
-        self, images: ImageSet, config: DataConfig, device: torch.device, scale: Scale | None = None
-    ) -> None:
+    def __init__(self, images: ImageSet, config: DataConfig, device: torch.device, scale: Scale | None = None) -> None:
         """
         Args:
             scale: what 0 and 1 stand for; None: what the set itself says.
@@ -55,6 +55,7 @@ class PixelStore:
         self.bands = band_numbers(config.bands)
         self.host = images.pixels  # (N, C, H, W), as stored
         self.on_device: list[torch.Tensor] | None = None  # (n, channels, h, w) of each size
+        self._units = units_of(images)
         white = whites(images, self.scale)
         rgb = _rgb(images)
         self._white: float | np.ndarray = float(white[0]) if len(np.unique(white)) == 1 else white
@@ -65,13 +66,19 @@ class PixelStore:
         if self._placement() == "device":
             self._upload()
 
+    @property
+    def usual(self) -> dict[str, Any]:
+        """Type, unit and kind of channels of most of the images."""
+        kind = self.host.usual[0] if isinstance(self.host, Mixed) else self.host.dtype.name
+        unit = Counter(self._units.tolist()).most_common(1)[0][0]
+        rgb = self._rgb if isinstance(self._rgb, bool) else bool(self._rgb.mean() > 0.5)
+        return {"stored": "float32" if kind == "float16" else kind, "unit": unit, "rgb": rgb}
+
     def batches(self, index: np.ndarray, places: Iterable[slice]) -> Iterator[Pixels]:
         """For each of `places` in `index` (n,), the pixels (B, channels, H, W) as `augment.to_unit` gives them."""
         if self.on_device is None:
             for rows, stored in _ahead(self._read, (index[place] for place in places)):
-                parts = [
-                    (there.to(self.device), self._convert(rows[there.numpy()], some)) for there, some in stored
-                ]
+                parts = [(there.to(self.device), self._convert(rows[there.numpy()], some)) for there, some in stored]
                 yield parts[0][1] if len(parts) == 1 else Several(parts, len(rows))
         elif len(self.on_device) == 1:
             there = torch.from_numpy(index).to(self.device)  # once, and not a copy for each batch
@@ -183,7 +190,7 @@ class PixelStore:
         white, rgb = self._of(self._white, rows), self._of(self._rgb, rows)
         return to_unit(stored, self.config.channels, white, rgb, self.bands)
 
-    def _of(self, values: float | np.ndarray, rows: np.ndarray) -> float | torch.Tensor:
+    def _of(self, values: float | np.ndarray, rows: np.ndarray) -> Any:
         """One value for some images, or their own; one again, if these are equal."""
         if not isinstance(values, np.ndarray):
             return values

@@ -55,7 +55,7 @@ def read_best(run: Path, kind: type[C]) -> tuple[Path, State, C]:
         raise InputError(f"{run} has no weights (best/model.safetensors): give the folder of a run that has validated")
     try:
         content = json.loads((folder / "model.json").read_text())
-        card = kind(**{**content, "classes": tuple(content["classes"])})
+        card = kind.read(content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / 'model.json'} is damaged ({error}): restore it") from None
     with _damage_named(folder):

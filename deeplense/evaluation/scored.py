@@ -13,7 +13,7 @@ from deeplense.config import EvaluateConfig, TrainConfig
 from deeplense.data.images import load_images
 from deeplense.data.imageset import ImageSet
 from deeplense.data.simulated import load_data, simulated
-from deeplense.data.split import PARTS, read_split
+from deeplense.data.split import PARTS, read_split, refuse_other_labels
 from deeplense.errors import InputError
 from deeplense.evaluation.card import Card
 from deeplense.simulation.sets import SETS
@@ -44,7 +44,8 @@ def own_images(run: Path, card: Card, trained: TrainConfig, part: str) -> tuple[
         InputError: the images are not those of the run any more, or the part is empty.
     """
     images = load_data(trained.data, trained.simulation, trained.split)
-    part_of = {row["sha256"]: row["split"] for row in read_split(run / "split.csv")}
+    written = read_split(run / "split.csv")
+    part_of = {row["sha256"]: row["split"] for row in written}
     if set(images.hashes) != set(part_of):
         changed = len(set(images.hashes) ^ set(part_of))
         raise InputError(
@@ -56,6 +57,7 @@ def own_images(run: Path, card: Card, trained: TrainConfig, part: str) -> tuple[
             f"{trained.data.data}: its classes are {', '.join(images.classes)}, and those of {run} were "
             f"{', '.join(card.classes)}: restore the names of the folders"
         )
+    refuse_other_labels(run / "split.csv", images, written, trained.data.data)
     if part == "all":
         print(
             "note: --split all includes images that the run has learned from: no honest score",

@@ -31,6 +31,9 @@ FORMATS: dict[tuple[str, ...], Reader] = {
 SUFFIXES = tuple(suffix for suffixes in FORMATS for suffix in suffixes)
 
 
+AS_IT_IS = Reading()
+
+
 @dataclasses.dataclass(frozen=True)
 class Decoded:
     """One image as it is stored."""
@@ -49,7 +52,7 @@ class Decoded:
     """The largest number."""
 
 
-def open_images(path: Path, reading: Reading = Reading()) -> list[Decoded]:
+def open_images(path: Path, reading: Reading = AS_IT_IS) -> list[Decoded]:
     """Read the images of one file: one, unless it is a stack.
 
     Raises:
@@ -70,7 +73,7 @@ def open_images(path: Path, reading: Reading = Reading()) -> list[Decoded]:
         raise BadImage(f"cannot be read: {told or type(error).__name__}") from None
 
 
-def decode(path: Path, reading: Reading = Reading()) -> np.ndarray:
+def decode(path: Path, reading: Reading = AS_IT_IS) -> np.ndarray:
     """The pixels (C, H, W) of a file that holds one image; see `open_images`."""
     images = open_images(path, reading)
     if len(images) != 1:
@@ -78,7 +81,7 @@ def decode(path: Path, reading: Reading = Reading()) -> np.ndarray:
     return images[0].pixels
 
 
-def of_bands(files: list[Path], reading: Reading = Reading()) -> Decoded:
+def of_bands(files: list[Path], reading: Reading = AS_IT_IS) -> Decoded:
     """One image of several files, each with one of its bands.
 
     Raises:

@@ -15,7 +15,7 @@ REMEDY = "say which with --fits-hdu NAME_OR_NUMBER"
 
 
 def read(path: Path, reading: Reading) -> list[Planes]:
-    """The picture of a FITS file: `--fits-hdu`, else SCI, PRIMARY, or the only one that is not named as noise or mask."""
+    """The picture of a FITS file: `--fits-hdu`, else SCI, PRIMARY, or the only one not named as noise or mask."""
     from astropy.io import fits
 
     with fits.open(_unpacked(path), memmap=False) as units:

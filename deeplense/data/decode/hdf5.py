@@ -46,7 +46,9 @@ def arrays(file: Any) -> dict[str, Any]:
             item = group[name]
             if isinstance(item, h5py.Group):
                 visit(item, f"{where}{name}/", depth + 1)
-            elif isinstance(item, h5py.Dataset) and not item.external and not item.is_virtual and item.shape is not None:
+            elif (
+                isinstance(item, h5py.Dataset) and not item.external and not item.is_virtual and item.shape is not None
+            ):
                 found[where + name] = item
 
     visit(file, "", 0)

@@ -16,7 +16,7 @@ from numpy._core.multiarray import _reconstruct, scalar
 
 from deeplense.data.decode.pixels import MAX_BYTES, BadImage
 
-Python = pickle._Unpickler  # type: ignore[attr-defined]
+Python: Any = pickle._Unpickler
 
 
 def load_pickle(file: BinaryIO) -> Any:
@@ -39,7 +39,7 @@ class _Array:
 def _empty_array(kind: Any, shape: Any, typecode: Any) -> np.ndarray:
     if kind is not _Array or shape != (0,):
         raise BadImage("is a pickle of an unusual array: only numpy arrays are admitted")
-    return _reconstruct(np.ndarray, (0,), b"b")
+    return np.asarray(_reconstruct(np.ndarray, (0,), b"b"))
 
 
 def _dtype(name: Any, align: Any = False, copy: Any = True) -> np.dtype:
@@ -64,7 +64,7 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     return text.encode("latin-1")
 
 
-class _ArrayUnpickler(Python):  # type: ignore[misc, valid-type]
+class _ArrayUnpickler(Python):
     _ADMITTED = {  # noqa: RUF012 - a constant
         ("multiarray", "_reconstruct"): _empty_array,
         ("multiarray", "scalar"): _scalar,
@@ -142,5 +142,7 @@ def _check_array_state(state: Any) -> None:
         raise BadImage(f"is a pickle of an array of shape {shape}, which is too large")
     if isinstance(content, str):
         content = content.encode("latin-1")
-    if len(content) != count * (1 if dtype.hasobject else dtype.itemsize) or dtype.hasobject != isinstance(content, list):
+    if len(content) != count * (1 if dtype.hasobject else dtype.itemsize) or dtype.hasobject != isinstance(
+        content, list
+    ):
         raise BadImage("is a pickle of a damaged array")

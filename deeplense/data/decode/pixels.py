@@ -21,8 +21,8 @@ SENTINELS = (-99.0, -999.0, -9999.0, -99999.0, -32768.0, -2147483648.0, -1e30, -
 
 SIDE_PLANES = ("err", "error", "errors", "dq", "wht", "weight", "weights", "con", "ctx", "mask", "var", "variance",
                "ivar", "invvar", "noise", "noisemap", "rms", "sigma", "std", "stdev", "exp", "exposure", "psf", "model",
-               "bkg", "background", "sky", "samp", "time", "area", "flag", "flags", "uncert", "uncertainty", "varpoisson",
-               "varrnoise", "segmentation", "segm", "nimages", "maskedbits")  # fmt: skip
+               "bkg", "background", "sky", "samp", "time", "area", "flag", "flags", "uncert", "uncertainty",
+               "varpoisson", "varrnoise", "segmentation", "segm", "nimages", "maskedbits")  # fmt: skip
 """Names of planes that stand beside a picture."""
 
 MAIN_PLANES = ("sci", "primary")
