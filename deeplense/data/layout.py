@@ -185,7 +185,11 @@ def _descend(folder: Path, node: _Node, notes: list[str]) -> _Node:
     """An archive unpacks to `lenses/lenses/no_sub`: to the folder of the class folders."""
     while not node.images and len(node.filled) == 1:
         (only,) = node.filled
-        if only.images or part_and_class(only.name)[0] or any(is_known(other.name) for other in node.folders):
+        if (
+            only.images
+            or part_and_class(only.name)[0]
+            or any(is_known(other.name) for other in node.folders if other is not only)
+        ):
             break
         node = only
     if node.where:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,10 @@ SET_SUFFIXES = (".h5", ".hdf5", ".npz")
 IMAGE_NAMES = ("images", "image", "x", "data", "imgs")
 LABEL_NAMES = ("labels", "label", "ans", "y", "targets", "target", "classes", "class")
 
+DAMAGE = (BadImage, OSError, ValueError, KeyError, RuntimeError, MemoryError, EOFError, NotImplementedError, zlib.error,
+          zipfile.BadZipFile)  # fmt: skip
+"""What h5py and numpy raise for wild files."""
+
 _AT_ONCE = 256
 
 
@@ -45,7 +51,7 @@ def read_set_file(file: Path, bad_images: str, how: Opening, labelled: bool = Tr
                     for index, name in enumerate(_classes(file, images, labels))
                 ]
                 pack_into(kept, file, listed, _decoded(images, how.reading), bad_images)
-    except (BadImage, ValueError, KeyError, RuntimeError, MemoryError, EOFError, NotImplementedError) as error:
+    except DAMAGE as error:
         told = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"--data {file}: {told if isinstance(error, BadImage) else f'cannot be read ({told})'}"

@@ -57,6 +57,22 @@ def _scalar(dtype: Any, content: Any = None) -> Any:
     return scalar(dtype, content)
 
 
+def _from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> np.ndarray:
+    """How protocol 5 writes arrays."""
+    if (
+        not isinstance(buffer, bytes)
+        or not isinstance(dtype, np.dtype)
+        or dtype.hasobject
+        or order not in ("C", "F", "A")
+    ):
+        raise BadImage("is a pickle of an unusual array: only numpy arrays are admitted")
+    _check_array_state((1, shape, dtype, False, buffer))
+    if order == "A" and axes is not None:
+        raise BadImage("is a pickle of an unusual array: only numpy arrays are admitted")
+    array = np.frombuffer(buffer, dtype)
+    return array.reshape(shape, order="F" if order == "F" else "C")
+
+
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     """How old pickles write bytes: as text in Latin-1."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
@@ -70,6 +86,7 @@ class _ArrayUnpickler(Python):
         ("multiarray", "scalar"): _scalar,
         ("numpy", "ndarray"): _Array,
         ("numpy", "dtype"): _dtype,
+        ("numeric", "_frombuffer"): _from_buffer,
         ("_codecs", "encode"): _encode,
     }
 
@@ -85,7 +102,7 @@ class _ArrayUnpickler(Python):
 
     def load_reduce(self) -> None:
         arguments, function = self.stack[-1], self.stack[-2]
-        if function not in (_empty_array, _scalar, _dtype, _encode) or not isinstance(arguments, tuple):
+        if function not in (_empty_array, _scalar, _dtype, _from_buffer, _encode) or not isinstance(arguments, tuple):
             raise BadImage("is a pickle that calls what it may not: only numpy arrays are admitted")
         del self.stack[-1]
         self.stack[-1] = function(*arguments)
@@ -101,6 +118,14 @@ class _ArrayUnpickler(Python):
             raise BadImage("is a pickle of objects: only numpy arrays are admitted")
         built.__setstate__(state)
 
+    def load_bytes(self) -> None:
+        """Bytes that could be written to, without memory for what is only promised."""
+        length = int.from_bytes(self.read(8), "little")
+        content = self.read(min(length, MAX_BYTES + 1))
+        if len(content) != length:
+            raise BadImage("is a pickle that promises more than it has")
+        self.append(content)
+
     def refuse(self) -> None:
         raise BadImage("is a pickle of objects: only numpy arrays are admitted")
 
@@ -108,13 +133,14 @@ class _ArrayUnpickler(Python):
         **Python.dispatch,
         pickle.REDUCE[0]: load_reduce,
         pickle.BUILD[0]: load_build,
+        pickle.BYTEARRAY8[0]: load_bytes,
         # What makes objects, or takes memory for a promise.
         **dict.fromkeys(
             [
                 code[0]
                 for code in (
                     pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4,
-                    pickle.PERSID, pickle.BINPERSID, pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER,
+                    pickle.PERSID, pickle.BINPERSID, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER,
                 )
             ],
             refuse,
