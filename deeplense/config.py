@@ -427,6 +427,14 @@ class EvaluateConfig(_Settings):
             self.sensitivity_count >= 50,
             f"--sensitivity-count {self.sensitivity_count}: give 50 or more, a rate of fewer says nothing",
         )
+        for flag, asked in (
+            ("--class-map", self.class_map),
+            ("--labels", self.labels),
+            ("--fits-hdu", self.fits_hdu),
+        ):
+            _require(
+                self.data is not None or not asked, f"{flag} is for other images, and --data is not given: leave it out"
+            )
         _require(self.data is None or bool(self.data), "--data is empty: give a folder or a packed set")
         _require(
             self.name is None or (self.name not in ("", ".", "..") and Path(self.name).name == self.name),

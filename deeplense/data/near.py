@@ -9,8 +9,12 @@ is small. A hash cannot do that: any grid of cells tears some copies apart.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from deeplense.data.imageset import ImageSet
 
 SIDE = 64
 """Pixels a side of the image that is looked at."""
@@ -41,6 +45,15 @@ def look_of(image: np.ndarray, rgb: bool = False) -> np.ndarray:
     size = np.abs(_COSINES @ (small / length) @ _COSINES.T)
     pairs = np.stack([size[upper], size.T[upper]])
     return np.sort(pairs, 0).reshape(-1).astype(np.float32)
+
+
+def looks_of(images: ImageSet, rows: np.ndarray) -> np.ndarray:
+    """(n, D) float32 of the images `rows` (n,) of a set; looked at now, if nobody has before."""
+    if images.looks is not None:
+        return images.looks[rows]
+    rgb = images.light.rgb if images.light is not None else np.zeros(len(images), bool)
+    looks = [look_of(np.asarray(images.pixels[int(row)]), bool(rgb[row])) for row in rows]
+    return np.array(looks, dtype=np.float32).reshape(len(rows), -1)
 
 
 def near_pairs(looks: np.ndarray, others: np.ndarray | None = None, near: float = NEAR) -> Iterator[tuple[int, int]]:

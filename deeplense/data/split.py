@@ -1,7 +1,8 @@
 """The three-way split: a property of each image's content, stratified by class.
 
 An image and its copies stay on one side, whatever the files are called and in whatever order they are listed; so do
-copies of another size, type or orientation. Published scores of these data sets were inflated by splits that were drawn anew, unseeded, by script.
+copies of another size, type or orientation. Published scores of these data sets were inflated by splits that were drawn
+anew, unseeded, by script.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import numpy as np
 
 from deeplense.config import SplitConfig
 from deeplense.data.imageset import ImageSet
-from deeplense.data.near import near_pairs
+from deeplense.data.near import looks_of, near_pairs
 from deeplense.data.opening import tell
 from deeplense.errors import InputError
 
 PARTS = ("train", "val", "test")
 LARGEST_FAMILY = 64
 """Near-copies of one image: eight orientations in eight forms."""
+
+LOOKS = "looks.npy"
 
 COLUMNS = ("path", "class", "sha256", "split")
 
@@ -130,6 +133,22 @@ def write_split(file: Path, images: ImageSet, split: Split) -> None:
         part_of = {int(index): part for part in PARTS for index in split.part(part)}
         for index, path in enumerate(images.paths):
             writer.writerow([path, images.classes[images.labels[index]], images.hashes[index], part_of[index]])
+
+
+def write_looks(run: Path, images: ImageSet, split: Split) -> None:
+    """Write `looks.npy`: what near-copies of the images that the run learns from would have in common with them."""
+    learned = np.concatenate([split.train, split.val])
+    np.save(run / LOOKS, looks_of(images, learned).astype(np.float16))
+
+
+def read_looks(run: Path) -> np.ndarray | None:
+    """(n, D) float32, what `write_looks` wrote; None: nobody did. Raises `InputError` if it is damaged."""
+    if not (run / LOOKS).is_file():
+        return None
+    try:
+        return np.load(run / LOOKS, allow_pickle=False).astype(np.float32)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{run / LOOKS} is damaged ({error}): restore or remove it") from None
 
 
 def check_split(file: Path, images: ImageSet, split: Split) -> None:

@@ -407,7 +407,7 @@ def test_names_in_other_encodings(tmp_path):
 
     folder = write_lenses(tmp_path / "set", 3)
     strange = os.fsencode(folder / "sub") + b"/caf\xe9.png"
-    os.rename(os.fsencode(folder / "sub" / "0000.png"), strange)
+    (folder / "sub" / "0000.png").rename(os.fsdecode(strange))
     images = load_images(str(folder))
     assert "sub/caf\\xe9.png" in images.paths
     Path(os.fsdecode(strange)).write_bytes(b"no picture")
