@@ -31,12 +31,12 @@ def main(config: TrainConfig) -> None:
     accelerator = session.make_accelerator(config)
     config = session.on_first(accelerator, lambda: runs.named(config, datetime.now()))
     goes_on = session.on_first(accelerator, lambda: runs.check_folder(config))
-    if goes_on and (runs.run_folder(config) / "summary.json").exists():
-        accelerator.print(f"{runs.run_folder(config)} is complete: nothing to do")
+    folder = runs.run_folder(config)
+    if goes_on and session.on_first(accelerator, lambda: runs.is_complete(config)):
+        accelerator.print(f"{folder} is complete: nothing to do")
         return
 
     # Everything that can be refused is looked at before anything is written.
-    folder = runs.run_folder(config)
     images = session.load_on_all(accelerator, config)
     task = make_task(config, images.classes)
     split = split_images(images, config.split)
@@ -51,7 +51,9 @@ def main(config: TrainConfig) -> None:
 
     # The record of the run is on disk before its first step.
     def write_down() -> runs.Record:
-        if not goes_on:
+        if goes_on:
+            runs.lengthen(config)
+        else:
             runs.make_folder(config)
         written = (folder / "split.csv").exists()
         if written:

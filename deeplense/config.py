@@ -363,8 +363,9 @@ class EvaluateConfig(_Settings):
     """Images of a simulated set."""
     simulation_seed: int = 1
     """Seed of a simulated set; runs train on seed 0 unless told otherwise."""
-    split: Literal["test", "val", "train", "all"] = "test"
-    """Part of the run's own images to score (not with --data, which is scored whole, nor for several runs)."""
+    split: Literal["test", "val", "train", "all"] | None = None
+    """Part of the run's own images to score; none: test.
+    With --data: the images of that part that are there, by content, for a run whose images have moved."""
     name: str | None = None
     """Results go to RUN/evaluation/NAME; none: the split, or the name of --data.
     Those of several runs go to comparison/NAME beside the first of them; none: the names of the runs."""
@@ -404,7 +405,7 @@ class EvaluateConfig(_Settings):
         twice = [str(run) for run, folder in zip(self.runs, folders, strict=True) if folders.count(folder) > 1]
         _require(not twice, f"{twice[0] if twice else ''} is given twice: compare different runs")
         _require(
-            len(self.runs) == 1 or self.split == "test",
+            len(self.runs) == 1 or self.split is None,
             f"--split {self.split}: several runs are compared on test images, or on those at --data: leave it out",
         )
         _require(
@@ -445,3 +446,13 @@ class EvaluateConfig(_Settings):
     def run(self) -> Path:
         """The run, or the first of several."""
         return self.runs[0]
+
+    @property
+    def part(self) -> str:
+        """The part of the run's own images that is scored, where it is those."""
+        return self.split or "test"
+
+    @property
+    def moved_to(self) -> str | None:
+        """Where the run's own images are looked for; None: where they were."""
+        return self.data if self.split else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -44,7 +45,13 @@ def report(error: BaseException) -> None:
 def run_command(command: Callable[[], None]) -> None:
     """Run `command` and leave the process with the exit code that its errors stand for."""
     try:
-        command()
+        try:
+            command()
+        finally:
+            sys.stdout.flush()  # here, where a reader that has gone (`| head -1`) can still be told from a bug
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
+        sys.exit(128 + signal.SIGPIPE)  # as a shell tells of it
     except tuple(EXIT_CODES) as error:
         report(error)
         sys.exit(EXIT_CODES[type(error)])

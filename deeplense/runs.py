@@ -61,14 +61,46 @@ def check_folder(config: TrainConfig) -> bool:
         raise InputError(
             f"{folder} holds a run already: go on with --resume, delete it with --overwrite, or --name another"
         )
-    saved, asked = flat(load_config(folder / "config.json")), flat(config)
+    saved = load_config(folder / "config.json")
+    before, asked = flat(saved), flat(config)
     for name, value in asked.items():
-        if name not in FREE and value != saved[name]:
+        if name not in FREE and value != before[name] and not (name == "epochs" and goes_further(saved, config)):
             raise InputError(
-                f"--resume: {flag_name(name)} is {value}, but {saved[name]} in {folder / 'config.json'}: "
-                f"give the same settings (--config {folder / 'config.json'} --resume) or another --name"
+                f"--resume: {flag_name(name)} is {value}, but {before[name]} in {folder / 'config.json'}: "
+                + _remedy(name, saved, folder)
             )
     return True
+
+
+def goes_further(saved: TrainConfig, asked: TrainConfig) -> bool:
+    """Whether `asked` is `saved` with more epochs, and the first ones of them are the same: a constant learning rate
+    does not depend on how many there are."""
+    return asked.optimization.schedule == "constant" and asked.optimization.epochs > saved.optimization.epochs
+
+
+def _remedy(name: str, saved: TrainConfig, folder: Path) -> str:
+    schedule = saved.optimization.schedule
+    if name == "epochs" and schedule != "constant":
+        weights = folder / "best" / "model.safetensors"
+        return f"with --schedule {schedule} each step depends on the last one: start anew, with --init {weights}"
+    return f"give the same settings (--config {folder / 'config.json'} --resume) or another --name"
+
+
+def is_complete(config: TrainConfig) -> bool:
+    """Whether nothing is left to do for a run that may be gone on with."""
+    folder = run_folder(config)
+    saved = load_config(folder / "config.json")
+    return (folder / "summary.json").exists() and not goes_further(saved, config)
+
+
+def lengthen(config: TrainConfig) -> None:
+    """Note that a run goes on to more epochs than it was started with; it is not complete any more."""
+    folder = run_folder(config)
+    saved = load_config(folder / "config.json")
+    if goes_further(saved, config):
+        (folder / "summary.json").unlink(missing_ok=True)
+        epochs = dataclasses.replace(saved.optimization, epochs=config.optimization.epochs)
+        write_json(folder / "config.json", dataclasses.asdict(dataclasses.replace(saved, optimization=epochs)))
 
 
 def make_folder(config: TrainConfig) -> None:

@@ -13,7 +13,7 @@ from sklearn import metrics as sk
 import evaluate
 from deeplense.classification.card import ModelCard
 from deeplense.classification.predictions import Predictions
-from deeplense.classification.write import load_best, store_for, write_evaluation
+from deeplense.classification.write import write_evaluation
 from deeplense.cli import parse
 from deeplense.config import EvaluateConfig
 from deeplense.data.images import load_images
@@ -21,6 +21,7 @@ from deeplense.errors import InputError
 from deeplense.evaluation.predict import predict
 from deeplense.scores.calibration import calibrate
 from deeplense.scores.symmetry import ALL
+from deeplense.tasks import load_run
 
 
 def run(*arguments):
@@ -218,11 +219,11 @@ def metrics(copy, name="test"):
 
 def own_logits(copy, lenses, part):
     """Labels and logits of a part of the run's images, from its files."""
-    model, card = load_best(copy)
+    model, card = load_run(copy).network, load_run(copy).card
     images = load_images(str(lenses))
     part_of = {row["sha256"]: row["split"] for row in csv.DictReader((copy / "split.csv").open())}
     indices = np.flatnonzero([part_of[sha256] == part for sha256 in images.hashes])
-    logits = predict(model, store_for(images, card, torch.device("cpu")), indices).numpy()
+    logits = predict(model, card.store(images, torch.device("cpu")), indices).numpy()
     return images.labels[indices], logits
 
 
@@ -361,11 +362,11 @@ def test_three_classes_have_a_temperature_and_no_threshold(tmp_path):
     logits[torch.arange(60), torch.from_numpy(images.labels)] += 2
     fitted = calibrate(logits.numpy(), images.labels)
     card = ModelCard(
-        images.classes, 32, 1, "auto", fitted.threshold, 1, 0.9, temperature=fitted.temperature,
-        threshold_from=fitted.threshold_from,
+        classes=images.classes, image_size=32, channels=1, normalize="auto", epoch=1, val_roc_auc=0.9,
+        threshold=fitted.threshold, temperature=fitted.temperature, threshold_from=fitted.threshold_from,
     )  # fmt: skip
     views = logits[:, None] + torch.randn(60, 8, 3, generator=random)
-    store = store_for(images, card, torch.device("cpu"))
+    store = card.store(images, torch.device("cpu"))
     folder = tmp_path / "evaluation"
     scores = write_evaluation(
         folder, images, store, np.arange(60), Predictions(logits, views, np.arange(60), ALL), card, "three classes"

@@ -103,7 +103,8 @@ def _their_images(count: int) -> Callable[[], None]:
     import numpy as np
     import torch
 
-    from deeplense.simulation.sets import Gaussian, find_classes, find_set
+    from deeplense.simulation.instruments import Gaussian
+    from deeplense.simulation.sets import find_classes, find_set
     from deeplense.simulation.simulator import Simulator
 
     lens_set = find_set("model_i")

@@ -50,7 +50,7 @@ def card_for(trained: Trained, card: ModelCard, config: EvaluateConfig) -> Model
             raise InputError(f"--fpr: {run} has no validation images to choose a threshold on: leave it out")
         return dataclasses.replace(card, **dataclasses.asdict(NOT_CALIBRATED))
     try:
-        images, indices = own_images(run, card, trained.config, "val")
+        images, indices = own_images(run, card, trained.config, "val", config)
     except InputError as error:
         raise InputError(f"{asked} needs the validation images of {run}: {error}") from None
     assert images.labels is not None

@@ -33,46 +33,69 @@ def choose_images(
     Raises:
         InputError: see `own_images` and `other_images`.
     """
-    if config.data is None:
-        images, indices = own_images(run, card, trained, config.split)
-        return images, indices, {"split": config.split, "data": trained.data.data}
+    if config.data is None or config.split is not None:
+        images, indices = own_images(run, card, trained, config.part, config)
+        return images, indices, {"split": config.part, "data": config.data or trained.data.data}
     images, indices, left_out = other_images(run, card, config)
     return images, indices, {"data": config.data, "left_out_since_learned_from": left_out}
 
 
-def own_images(run: Path, card: Card, trained: TrainConfig, part: str) -> tuple[ImageSet, np.ndarray]:
+def own_images(
+    run: Path, card: Card, trained: TrainConfig, part: str, asked: EvaluateConfig | None = None
+) -> tuple[ImageSet, np.ndarray]:
     """A part of the images of `run` (or `all`), by the split that it wrote down: the set, and indices into it.
+
+    Args:
+        asked: whose `moved_to` says where the images are now; they are known by their content, and others there are
+            left alone.
 
     Raises:
         InputError: the images are not those of the run any more, or the part is empty.
     """
-    images = load_data(trained.data, trained.simulation, trained.split)
     written = read_split(run / "split.csv")
     part_of = {row["sha256"]: row["split"] for row in written}
-    if set(images.hashes) != set(part_of):
-        changed = len(set(images.hashes) ^ set(part_of))
-        raise InputError(
-            f"{trained.data.data}: {changed} images are not those that {run} was made with: restore them, or score "
-            f"them as other images with --data {trained.data.data}"
-        )
-    if images.classes != card.classes:
-        raise InputError(
-            f"{trained.data.data}: its classes are {', '.join(images.classes)}, and those of {run} were "
-            f"{', '.join(card.classes)}: restore the names of the folders"
-        )
-    refuse_other_labels(run / "split.csv", images, written, trained.data.data)
-    if part == "all":
-        print(
-            "note: --split all includes images that the run has learned from: no honest score",
-            file=sys.stderr,
-        )
-        return images, np.arange(len(images))
-    if part == "train":
-        print("note: --split train is what the run has learned from: no honest score", file=sys.stderr)
-    indices = np.array([i for i, sha256 in enumerate(images.hashes) if part_of[sha256] == part], dtype=np.int64)
-    if not len(indices):
+    wanted = {sha256 for sha256, own in part_of.items() if part in (own, "all")}
+    moved_to = asked and asked.moved_to
+    where = moved_to or trained.data.data
+    if asked and moved_to:
+        images = _open_other(run, card, asked)
+    else:
+        images = _open_own(run, trained)
+        if set(images.hashes) != set(part_of):
+            changed = len(set(images.hashes) ^ set(part_of))
+            raise InputError(
+                f"{where}: {changed} images are not those that {run} was made with: restore them, or score "
+                f"them as other images with --data {where}"
+            )
+        if images.classes != card.classes:
+            raise InputError(
+                f"{where}: its classes are {', '.join(images.classes)}, and those of {run} were "
+                f"{', '.join(card.classes)}: restore the names of the folders"
+            )
+    refuse_other_labels(run / "split.csv", images, written, where)
+    if part in ("all", "train"):
+        what = "includes images that" if part == "all" else "is what"
+        print(f"note: --split {part} {what} the run has learned from: no honest score", file=sys.stderr)
+    if not wanted:
         raise InputError(f"--split {part}: {run} has no images in that part")
+    indices = np.array([i for i, sha256 in enumerate(images.hashes) if sha256 in wanted], dtype=np.int64)
+    if not len(indices):
+        raise InputError(f"--data {where}: none of the {len(wanted)} images of {run} in part {part} is there")
+    missing = len(wanted - set(images.hashes))
+    if missing:
+        print(f"note: {missing} of the {len(wanted)} images of part {part} are not at {where}", file=sys.stderr)
     return images, indices
+
+
+def _open_own(run: Path, trained: TrainConfig) -> ImageSet:
+    """The images that a run was made with, where they were."""
+    where = trained.data.data
+    if where not in SETS and not Path(where).expanduser().exists():
+        raise InputError(
+            f"{run} was made with the images at {where}, where there is nothing now: say where they are, with "
+            "--data NEW --split test, which finds its test part there by content"
+        )
+    return load_data(trained.data, trained.simulation, trained.split)
 
 
 def common_images(
@@ -119,11 +142,12 @@ def name_of(config: EvaluateConfig) -> str:
     if config.sensitivity:
         plain, what = "sensitivity", "--sensitivity"
     elif config.data is None:
-        plain, what = config.split + how, f"--split {config.split}"
+        plain, what = config.part + how, f"--split {config.part}"
     else:
-        plain, what = Path(config.data).expanduser().resolve().name + how, f"--data {config.data}"
+        part = f"-{config.split}" if config.split else ""
+        plain, what = Path(config.data).expanduser().resolve().name + part + how, f"--data {config.data}"
     name = config.name or plain
-    own = "sensitivity" if config.sensitivity else None if config.data or how else config.split
+    own = "sensitivity" if config.sensitivity else None if config.data or how else config.part
     if name != own and name in RESERVED:
         raise InputError(f"{what}: would be kept as «{name}», which stands for something else: give another --name")
     return name
@@ -170,22 +194,23 @@ def seen_before(run: Path, images: ImageSet) -> tuple[np.ndarray, np.ndarray]:
 
 def _open_other(run: Path, card: Card, config: EvaluateConfig) -> ImageSet:
     """The images at `--data`, with labels as `run` numbers them."""
-    assert config.data is not None
-    if config.data in SETS:
-        images = simulated(config.data, config.count, card.classes, config.simulation_seed, "cpu")
+    where = config.data
+    assert where is not None
+    if where in SETS:
+        images = simulated(where, config.count, card.classes, config.simulation_seed, "cpu")
     else:
-        images = load_images(config.data, config.bad_images, False, opening_of(config, card.bands))
+        images = load_images(where, config.bad_images, False, opening_of(config, card.bands))
     names = translated(images.classes, card.classes, parse_class_map(config.class_map, card.classes))
     meant = {name: own for name, own in names.items() if own is not None}
     unknown = [name for name in names if name not in meant]
     if unknown:
         raise InputError(
-            f"--data {config.data}: class {unknown[0]} is not one that {run} knows ({', '.join(card.classes)}): "
+            f"--data {where}: class {unknown[0]} is not one that {run} knows ({', '.join(card.classes)}): "
             f"say which it is with --class-map {unknown[0]}=CLASS, or remove the folder"
         )
     renamed = [f"{name} is {own}" for name, own in meant.items() if name != own]
     if renamed:
-        print(f"note: --data {config.data}: {', '.join(renamed)}", file=sys.stderr)
+        print(f"note: --data {where}: {', '.join(renamed)}", file=sys.stderr)
     if images.labels is not None:
         number = np.array([card.classes.index(meant[name]) for name in images.classes])
         images = dataclasses.replace(images, labels=number[images.labels], classes=card.classes)

@@ -9,11 +9,15 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import torch
+import torch._dynamo
 
 from deeplense.errors import is_first_process
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_MOST_VARIANTS = 64
+"""Shapes and structures of arguments that a function is compiled for."""
 
 
 @functools.cache
@@ -36,10 +40,12 @@ def why_not(kind: str) -> str | None:
 def compiled(function: Callable[P, R], kind: str) -> Callable[P, R]:
     """`function` compiled for devices of type `kind`, or as it is, after one warning a process, where that fails.
 
-    Shapes are taken as they come: call it with few different ones.
+    Shapes are taken as they come: call it with few different ones. Beyond torch's limit of 8 it would run uncompiled,
+    in silence: a process that simulates all sets, and their variants, needs more.
     """
     reason = why_not(kind)
     if reason is None:
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_VARIANTS)
         return torch.compile(function, dynamic=False)
     _warn(kind, reason)
     return function

@@ -11,7 +11,7 @@ import tyro
 
 from deeplense.cli import parse
 from deeplense.errors import Stopped, run_command
-from deeplense.simulation.sets import find_classes, find_set
+from deeplense.simulation.sets import SUMMARIES, find_classes, find_set
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Simulation:
     """Which images to make, and where to."""
 
     name: Annotated[str, tyro.conf.Positional]
-    """The set: model_i, morphology_2019 or morphology_2019_varied."""
+    """The set; --list alone prints them all, with a line on each."""
     out: Path
     """The folder to write; one that holds the same set is gone on with."""
     count: int = 10_000
@@ -35,11 +35,16 @@ class Simulation:
 DESCRIPTION = """Simulate a set of strong-lens images, with the truth about each.
 
 An interrupted command goes on where it was when it is given again. samples.png in the folder shows what was made.
+`python -m deeplense.simulation --list` prints the sets.
 """
 
 
 def main() -> None:
     """Refuse what can be refused at once, and only then import what takes seconds."""
+    if sys.argv[1:] == ["--list"]:
+        width = max(map(len, SUMMARIES))
+        print("\n".join(f"{name:{width}}  {summary}" for name, summary in SUMMARIES.items()))
+        return
     wanted = parse(Simulation, sys.argv[1:], DESCRIPTION)
     find_set(wanted.name)
     find_classes(wanted.classes)

@@ -3,54 +3,65 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 
-import numpy as np
 import scipy.fft
-import scipy.special
 import torch
 from torch import Tensor
 
 from deeplense.machine.compiling import compiled
-from deeplense.simulation.counters import normals, philox
+from deeplense.simulation.counters import normals, philox, poisson
 from deeplense.simulation.draw import Draws
-from deeplense.simulation.sets import Airy, Camera, Gaussian
+from deeplense.simulation.instruments import PSF, Airy, Camera, Gaussian, Moffat, Telescope
 
 _NOISE = 2
 """Second word of the random counter (`draw` has the others)."""
 
-_COUNTED_BELOW = 5.0
-"""Poisson means below this are inverted by counting, above by expansion."""
-_MOST_COUNTED = 19
-"""A mean of 5 exceeds it with a probability below 1e-6."""
 
+def photograph(flux: Tensor, draws: Draws, camera: Camera | Telescope, key: Tensor) -> Tensor:
+    """Counts (B, H, W) of the flux that reaches the telescope, (B, k H, k W) for `oversample` k.
 
-def photograph(flux: Tensor, draws: Draws, camera: Camera, key: Tensor) -> Tensor:
-    """Counts of the flux (B, H, W) that reaches the telescope.
-
-    With b the blurred flux, their mean is `exposure * b` and their variance `exposure * b + (exposure * rms)^2`. The
-    noise of a pixel follows from the key, the image and the pixel alone. Light from beyond the frame is not
-    scattered into it.
+    With b the blurred flux, their mean is `exposure * b` and their variance `exposure * b + (exposure * rms)^2`; where
+    the camera's images are in another unit than counts, they are divided by what that has. The noise of a pixel
+    follows from the key, the image and the pixel alone. Light from beyond the frame is not scattered into it.
     """
     blurred = blur(flux, camera)
     exposure = draws.scalars["exposure"][:, None]
     background, image = exposure * camera.background_rms, (draws.number[:, None], draws.kind[:, None])
     counts = _kernels(flux.device.type)[1](blurred.flatten(1), exposure, background, *image, key)
-    return counts.view_as(flux)
+    return counts.view_as(blurred) if camera.unit_counts is None else counts.view_as(blurred) / camera.unit_counts
 
 
-def blur(flux: Tensor, camera: Camera) -> Tensor:
-    """Convolve (B, H, W) with the camera's point-spread function, with nothing beyond the edges."""
-    side = camera.pixels
-    if isinstance(camera.psf, Gaussian):
-        return _kernels(flux.device.type)[0](flux, gaussian_taps(camera.psf, camera.pixel_scale))
-    kernel = airy_kernel(camera.psf, camera.pixel_scale)
+def blur(flux: Tensor, camera: Camera | Telescope) -> Tensor:
+    """Convolve (B, k H, k W) with the camera's point-spread function, with nothing beyond the edges, and add up what
+    the k x k points of each pixel have, (B, H, W)."""
+    fine = camera.pixel_scale / camera.oversample
+    return _gather(_convolve(flux, camera.psf, fine), camera.oversample)
+
+
+def _gather(flux: Tensor, factor: int) -> Tensor:
+    if factor == 1:
+        return flux
+    count, side, _ = flux.shape
+    return flux.view(count, side // factor, factor, side // factor, factor).sum((2, 4))
+
+
+def _convolve(flux: Tensor, psf: PSF, pixel_scale: float) -> Tensor:
+    if isinstance(psf, Gaussian):
+        return _kernels(flux.device.type)[0](flux, psf.taps(pixel_scale))
+    transfer, size, margin = _transfer(psf, pixel_scale, flux.shape[1], flux.device)
+    blurred = torch.fft.irfft2(torch.fft.rfft2(flux, s=(size, size)) * transfer, s=(size, size))
+    return blurred[:, margin : margin + flux.shape[1], margin : margin + flux.shape[1]].contiguous()
+
+
+@functools.cache
+def _transfer(psf: Airy | Moffat, pixel_scale: float, side: int, device: torch.device) -> tuple[Tensor, int, int]:
+    """The transform of a kernel, that of which size, and the kernel's half width."""
+    kernel = psf.kernel(pixel_scale)
     margin = len(kernel) // 2
     size = scipy.fft.next_fast_len(side + margin, real=True)
-    transfer = torch.fft.rfft2(_on_device(camera.psf, camera.pixel_scale, flux.device), s=(size, size))
-    blurred = torch.fft.irfft2(torch.fft.rfft2(flux, s=(size, size)) * transfer, s=(size, size))
-    return blurred[:, margin : margin + side, margin : margin + side].contiguous()
+    weights = torch.tensor(kernel, dtype=torch.float32, device=device)
+    return torch.fft.rfft2(weights, s=(size, size)), size, margin
 
 
 def expose(flux: Tensor, exposure: Tensor, background: Tensor, number: Tensor, kind: Tensor, key: Tensor) -> Tensor:
@@ -68,66 +79,12 @@ def expose(flux: Tensor, exposure: Tensor, background: Tensor, number: Tensor, k
     return poisson(exposure * flux, quantile) + background * sky
 
 
-def poisson(mean: Tensor, quantile: Tensor) -> Tensor:
-    """Poisson numbers of the given means, float32, from standard normals: the same normal, the same number.
-
-    The number is the quantile of the Poisson law at the probability of the normal. Below a mean of 5 it is found by
-    counting up the distribution, exact but for float32 rounding and for the upper tail, which is cut at a
-    probability of 1e-6. From there on it is the normal expansion of the quantile to the order 1/mean, rounded down
-    (Giles, "Algorithm 955", ACM TOMS 42, 2016, eq. 7): wrong by one count in 1 of 800 draws at a mean of 5, and in
-    fewer above. Negative means count as 0.
-    """
-    mean = mean.clamp(min=0.0)
-    # Small means.
-    low = mean.clamp(max=_COUNTED_BELOW)
-    probability = (0.5 + 0.5 * torch.erf(quantile * math.sqrt(0.5))).clamp(max=1.0 - 1e-6)
-    term = cumulative = (-low).exp()
-    counted = torch.zeros_like(mean)
-    for k in range(1, _MOST_COUNTED + 1):
-        counted = torch.where(probability > cumulative, float(k), counted)
-        term = term * (low * (1.0 / k))  # one multiplication in the chain, not two: it waits for each
-        cumulative = cumulative + term
-    # Large means.
-    high = mean.clamp(min=_COUNTED_BELOW)
-    w, w2 = quantile, quantile * quantile
-    root = high.sqrt()
-    expansion = high + root * w + (1.0 / 3.0 + w2 / 6.0) - w * (1.0 / 36.0 + w2 / 72.0) / root
-    expansion = expansion + (-8.0 / 405.0 + w2 * (7.0 / 810.0 + w2 / 270.0)) / high
-    return torch.where(mean < _COUNTED_BELOW, counted, expansion.floor().clamp(min=0.0))
-
-
-def gaussian_taps(psf: Gaussian, pixel_scale: float) -> tuple[float, ...]:
-    """Weights of a separable Gaussian along one axis, their sum 1; an odd number of them."""
-    deviation = psf.fwhm / (2.0 * math.sqrt(2.0 * math.log(2.0))) / pixel_scale
-    reach = max(round(psf.truncation * deviation), 1)
-    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
-    return tuple((taps / taps.sum()).tolist())
-
-
-def airy_kernel(psf: Airy, pixel_scale: float) -> np.ndarray:
-    """Weights of an Airy disk, (2m + 1, 2m + 1), their sum 1: (2 J1(u) / u)^2, whose first zero is u = 3.8317."""
-    reach = int(psf.truncation / pixel_scale)
-    axis = np.arange(-reach, reach + 1) * pixel_scale
-    distance = np.hypot(axis, axis[:, None])
-    u = scipy.special.jn_zeros(1, 1)[0] * distance / psf.first_zero
-    u[reach, reach] = 1.0
-    kernel = (2.0 * scipy.special.j1(u) / u) ** 2
-    kernel[reach, reach] = 1.0
-    kernel[distance > psf.truncation] = 0.0
-    return kernel / kernel.sum()
-
-
-@functools.cache
-def _on_device(psf: Airy, pixel_scale: float, device: torch.device) -> Tensor:
-    return torch.tensor(airy_kernel(psf, pixel_scale), dtype=torch.float32, device=device)
-
-
 @functools.cache
 def _kernels(kind: str) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
-    return compiled(_convolve, kind), compiled(expose, kind)
+    return compiled(_separable, kind), compiled(expose, kind)
 
 
-def _convolve(flux: Tensor, taps: tuple[float, ...]) -> Tensor:
+def _separable(flux: Tensor, taps: tuple[float, ...]) -> Tensor:
     reach = len(taps) // 2
     for dim, margin in ((2, (reach, reach)), (1, (0, 0, reach, reach))):
         wide = torch.nn.functional.pad(flux, margin)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 SPEED_OF_LIGHT = 299_792.458  # km/s
 FOUR_G_OVER_C2 = 4.0 * 4.785_41e-20  # Mpc per Msun: G Msun / c^2 = 1.476 625 km
+CRITICAL_DENSITY = 2.775_37e11  # Msun / Mpc^3 for H0 = 100 km/s/Mpc: 3 H0^2 / (8 pi G)
 ARCSEC = 180.0 * 3600.0 / math.pi  # arcsec in a radian
 
 # Nodes and weights of Gauss and Legendre for six points: right to 1e-8 at z = 1.2, beyond float32.
@@ -51,3 +52,11 @@ class Cosmology:
             # D_ls (1+z_s) = lens-source comoving separation; the factors (1 + z_s) cancel against D_s.
             ratio = (source - lens) * (1.0 + z_lens) / (lens * source)
         return FOUR_G_OVER_C2 * ARCSEC**2 * ratio
+
+    def arcsec_per_mpc(self, z: Any) -> Any:
+        """The angle of a proper megaparsec at redshift `z`, always by the angular-diameter distance."""
+        return ARCSEC * (1.0 + z) / self.comoving_distance(z)
+
+    def critical_density(self, z: Any) -> Any:
+        """The mean density of a flat universe at redshift `z`, Msun / Mpc^3."""
+        return CRITICAL_DENSITY * (self.hubble / 100.0) ** 2 * (self.matter * (1.0 + z) ** 3 + (1.0 - self.matter))

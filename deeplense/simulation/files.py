@@ -1,8 +1,11 @@
 """The files of a simulated set, written a block of images at a time so that an interruption loses one block at most.
 
-    images.npy      (N, H, W) float16 counts; or CLASS/NUMBER.npy, (H, W) float32 counts each
+    images.npy      (N, H, W) float16 counts, or float32 electrons/s; or CLASS/NUMBER.npy, (H, W) float32 counts each
     catalog.csv     index,class,sha256, and one column a drawn parameter, empty where an image's class has none
-    subhalos.csv    index,x,y,mass,einstein_radius: arcsec, arcsec, Msun, arcsec
+    subhalos.csv    index,x,y,mass,einstein_radius: arcsec, arcsec, Msun, arcsec; of profiles that are no points also
+                    concentration,scale_radius,truncation_radius in arcsec. A mass is what the profile says (M200 of a
+                    truncated NFW halo), an Einstein radius that of the subhalo by itself, without the lens: 0 if less
+                    than a 4,000th of the scale radius
 
 A block goes to disk in the order pixels, point masses, catalogue, and the catalogue's rows are what counts: all else of
 an image is there before its row is. Whatever lies beyond the last whole row was left by an interruption, and is cut
@@ -20,11 +23,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from deeplense.content import content_hash
+from deeplense.simulation.deflection import einstein_radii
 from deeplense.simulation.draw import Draws
-from deeplense.simulation.sets import Classes
+from deeplense.simulation.sets import Classes, LensSet
 
 Format = Literal["packed", "folders"]
 
@@ -32,14 +37,15 @@ Format = Literal["packed", "folders"]
 class SetFiles:
     """Opens the files of a set in `directory`, mends what an interruption left, and appends."""
 
-    def __init__(self, directory: Path, form: Format, classes: Classes, columns: list[str], side: int) -> None:
-        """`columns` are the scalars of `Draws` that the catalogue lists, `side` the pixels a side."""
-        self.directory, self.classes, self.columns = directory, classes, columns
+    def __init__(self, directory: Path, form: Format, classes: Classes, columns: list[str], lens_set: LensSet) -> None:
+        """`columns` are the scalars of `Draws` that the catalogue lists."""
+        self.directory, self.classes, self.columns, self.lens_set = directory, classes, columns, lens_set
+        camera = lens_set.camera
         self._pixels: _Packed | _Folders = (
-            _Packed(directory, side) if form == "packed" else _Folders(directory, classes)
+            _Packed(directory, camera.pixels, camera.stored) if form == "packed" else _Folders(directory, classes)
         )
         self._catalog = _Table(directory / "catalog.csv", ["index", "class", "sha256", *columns])
-        self._masses = _Table(directory / "subhalos.csv", ["index", "x", "y", "mass", "einstein_radius"])
+        self._masses = _Table(directory / "subhalos.csv", ["index", *subhalo_names(lens_set)])
         self.finished = min(finished_images(directory), self._pixels.whole())
         self._cut()
 
@@ -58,17 +64,19 @@ class SetFiles:
         self._pixels.settle(self.finished)
 
     def _describe(self, pixels: np.ndarray, draws: Draws) -> tuple[list[str], list[str]]:
-        """The rows of the catalogue and of the point masses."""
+        """The rows of the catalogue and of the subhalos."""
         values = zip(*(draws.scalars[name].tolist() for name in self.columns), strict=True)
-        per_mass = (part.tolist() for part in (draws.x, draws.y, draws.mass, draws.radius))
+        per_mass = (part.tolist() for part in subhalo_columns(draws, self.lens_set).values())
+        masses_of = draws.mass.tolist()
         rows, masses = [], []
-        for index, (image, own, *points) in enumerate(zip(pixels, values, *per_mass, strict=True), self.finished):
+        for index, (image, own, has, *subhalos) in enumerate(
+            zip(pixels, values, masses_of, *per_mass, strict=True), self.finished
+        ):
             name = self.classes.names[index % len(self.classes.names)]
-            shown = ("" if value != value else f"{value:.9g}" for value in own)
-            rows.append(",".join((str(index), name, content_hash(image), *shown)))
+            rows.append(",".join((str(index), name, content_hash(image), *map(_shown, own))))
             masses += [
-                f"{index},{x:.9g},{y:.9g},{mass:.9g},{radius:.9g}"
-                for x, y, mass, radius in zip(*points, strict=True)
+                ",".join((str(index), *map(_shown, subhalo)))
+                for mass, *subhalo in zip(has, *subhalos, strict=True)
                 if mass
             ]
         return rows, masses
@@ -89,18 +97,47 @@ def finished_images(directory: Path) -> int:
         return max(sum(line.endswith(b"\n") for line in lines) - 1, 0)
 
 
+def subhalo_names(lens_set: LensSet) -> list[str]:
+    """The columns of `subhalos.csv`, but for the image's index."""
+    names = ["x", "y", "mass", "einstein_radius"]
+    return (
+        names if lens_set.subhalos.profile is None else [*names, "concentration", "scale_radius", "truncation_radius"]
+    )
+
+
+def subhalo_columns(draws: Draws, lens_set: LensSet) -> dict[str, Tensor]:
+    """What is known of each subhalo, (B, K) by the names of the columns; NaN where there is no such thing."""
+    profile = lens_set.subhalos.profile
+    columns = {"x": draws.x, "y": draws.y, "mass": draws.mass, "einstein_radius": einstein_radii(draws, lens_set)}
+    if profile is None:
+        return columns
+    scale = draws.scale.where(draws.scale > 0, torch.nan)
+    return columns | {
+        "concentration": draws.concentration,
+        "scale_radius": scale,
+        "truncation_radius": scale * profile.truncation,
+    }
+
+
+def _shown(value: float) -> str:
+    return "" if value != value else f"{value:.9g}"
+
+
 class _Packed:
     """`images.npy`. Its heading says how many images there are, and is written in place after each block."""
 
     heading = 128
     """Bytes; numpy leaves room in it for any number of images."""
 
-    def __init__(self, directory: Path, side: int) -> None:
+    def __init__(self, directory: Path, side: int, stored: str) -> None:
         self.file, self.side = directory / "images.npy", side
+        self.type = np.dtype({"float16": "<f2", "float32": "<f4"}[stored])
         self.file.touch()
 
     def stored(self, counts: Tensor) -> np.ndarray:
-        return counts.half().cpu().numpy()  # on the device: half the way across
+        if self.type.itemsize == 2:
+            counts = counts.half()  # on the device: half the way across
+        return counts.cpu().numpy()
 
     def whole(self) -> int:
         """Images that the file is long enough for."""
@@ -109,13 +146,13 @@ class _Packed:
     def append(self, start: int, pixels: np.ndarray) -> None:
         with self.file.open("r+b", buffering=0) as file:
             file.seek(self.heading + start * self._bytes())
-            _write(file, pixels.astype("<f2", copy=False).tobytes())
+            _write(file, pixels.astype(self.type, copy=False).tobytes())
             os.fsync(file.fileno())
 
     def settle(self, count: int) -> None:
         """Make it a file of `count` images; takes no room on the disk beyond theirs."""
         heading = io.BytesIO()
-        about = {"descr": "<f2", "fortran_order": False, "shape": (count, self.side, self.side)}
+        about = {"descr": self.type.str, "fortran_order": False, "shape": (count, self.side, self.side)}
         np.lib.format.write_array_header_1_0(heading, about)
         assert heading.tell() == self.heading
         with self.file.open("r+b", buffering=0) as file:
@@ -123,7 +160,7 @@ class _Packed:
             file.truncate(self.heading + count * self._bytes())
 
     def _bytes(self) -> int:
-        return 2 * self.side**2
+        return self.type.itemsize * self.side**2
 
 
 class _Folders:

@@ -6,12 +6,19 @@ every batch. The formulas are plain arithmetic on whatever `u` is (a float32 ten
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+_STEPS = 2048
+"""Of a mass function that is inverted by a table: 16 decades in steps of 2 %."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,45 @@ class Normal:
 
 
 @dataclass(frozen=True)
+class TruncatedNormal:
+    """Gaussian between `low` and `high`, with nothing beyond."""
+
+    mean: float
+    deviation: float
+    low: float
+    high: float
+
+    def at(self, u: Tensor) -> Tensor:
+        law = NormalDist(self.mean, self.deviation)
+        below, above = law.cdf(self.low), law.cdf(self.high)
+        v = below + (above - below) * u
+        return (self.mean + self.deviation * math.sqrt(2.0) * (2.0 * v - 1.0).erfinv()).clamp(self.low, self.high)
+
+
+@dataclass(frozen=True)
+class WarmPowerLaw:
+    """A mass function with the cut-off of warm dark matter: m^slope / (1 + 2.7 half_mode/m)^0.99 between low and high.
+
+    Lovell et al. 2014 (arXiv:1308.1399, eq. 7), for subhalos; a half-mode mass of 0 is cold dark matter.
+    """
+
+    slope: float
+    low: float
+    high: float
+    half_mode: float
+    """Msun. Here the number of subhalos has fallen to a quarter of that of cold dark matter."""
+
+    def at(self, u: Tensor) -> Tensor:
+        import torch  # here, since only whoever has a tensor comes by
+
+        masses, cumulative = (u.new_tensor(column) for column in _cumulative(self))
+        right = torch.searchsorted(cumulative, u.contiguous()).clamp(1, len(masses) - 1)
+        there, here = cumulative[right], cumulative[right - 1]
+        share = ((u - here) / (there - here)).clamp(0.0, 1.0)
+        return (masses[right - 1].log() + share * (masses[right] / masses[right - 1]).log()).exp()
+
+
+@dataclass(frozen=True)
 class Poisson:
     """A whole number, Poisson distributed, cut at `most` (so that a batch has a fixed number of places)."""
 
@@ -89,7 +135,38 @@ class Poisson:
         return number
 
 
-Prior = Fixed | Uniform | LogUniform | PowerLaw | Normal | Poisson
+Prior = Fixed | Uniform | LogUniform | PowerLaw | Normal | TruncatedNormal | WarmPowerLaw | Poisson
+
+
+def bounds(prior: Prior) -> tuple[float, float]:
+    """The least and the greatest value that a prior gives."""
+    if isinstance(prior, Fixed):
+        return prior.value, prior.value
+    if isinstance(prior, Normal):
+        return -math.inf, math.inf
+    return (0.0, prior.most) if isinstance(prior, Poisson) else (prior.low, prior.high)
+
+
+def mean_mass(law: Fixed | LogUniform | PowerLaw | WarmPowerLaw) -> float:
+    """The expectation of a mass function."""
+    if isinstance(law, Fixed):
+        return law.value
+    masses, cumulative = _cumulative(law)
+    steps = zip(pairwise(masses), pairwise(cumulative), strict=True)
+    return sum(math.sqrt(low * high) * (above - below) for (low, high), (below, above) in steps)
+
+
+@functools.cache
+def _cumulative(law: LogUniform | PowerLaw | WarmPowerLaw) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Masses, equal steps in the logarithm, and the share of a mass function below each."""
+    slope = -1.0 if isinstance(law, LogUniform) else law.slope
+    half_mode = law.half_mode if isinstance(law, WarmPowerLaw) else 0.0
+    masses = [law.low * (law.high / law.low) ** (k / _STEPS) for k in range(_STEPS + 1)]
+    # In units of `low`, and a number in each step of the logarithm: the density times the mass in its middle.
+    middles = [math.sqrt(low * high) for low, high in pairwise(masses)]
+    weights = [(m / law.low) ** (slope + 1.0) * (1.0 + 2.7 * half_mode / m) ** -0.99 for m in middles]
+    sums = [0.0, *accumulate(weights)]
+    return tuple(masses), tuple(part / sums[-1] for part in sums)
 
 
 @dataclass(frozen=True)

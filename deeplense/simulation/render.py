@@ -4,94 +4,81 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
-from caustics.lenses.func import (
-    reduced_deflection_angle_external_shear,
-    reduced_deflection_angle_sie,
-    reduced_deflection_angle_sis,
-)
 from caustics.light.func import brightness_sersic, k_lenstronomy
 from torch import Tensor
 
 from deeplense.machine.compiling import compiled
+from deeplense.simulation.deflection import (
+    Columns,
+    Isothermal,
+    PowerLaw,
+    deflect_halo,
+    deflect_subhalos,
+    main_lens,
+    turn,
+)
 from deeplense.simulation.draw import Draws
-from deeplense.simulation.sets import Camera, LensSet, Sersic
+from deeplense.simulation.instruments import Camera, Telescope
+from deeplense.simulation.lights import Sersic, body, exponent
+from deeplense.simulation.sets import LensSet
 
-MASSES_AT_ONCE = 25
-"""Point masses that one compiled loop sums: unrolled, a hundred would take minutes to compile."""
-
-_SOFTENING = 1e-14
-"""Square arcsec: keeps a pixel that a point mass falls on finite. 1e-7 arcsec is the last digit of a coordinate."""
-
-Columns = tuple[Tensor, ...]
-"""(B, 1) each: one value an image, to go with (B, H * W)."""
-
-Profile = tuple[Columns, float]
+Profile = tuple[Columns, float | Tensor]
 """A Sersic profile: amplitude, radius along the major axis, axis ratio, cosine and sine of the angle, x, y; and its
-index."""
+index, a number or (B, 1)."""
+
+
+class Rays(NamedTuple):
+    """Where the pixels look, and where their rays would meet the source plane if there were subhalos only."""
+
+    x: Tensor
+    """(H * W,) arcsec."""
+    y: Tensor
+    bent_x: Tensor
+    """(B, H * W) arcsec."""
+    bent_y: Tensor
 
 
 def render(draws: Draws, lens_set: LensSet) -> Tensor:
     """The noise-free flux in each pixel, its brightness at the centre times its area, (B, H, W), before any telescope.
 
-    The x axis runs along the rows of an image, the y axis along its columns, from the lens at the centre. Sources:
-    isothermal ellipsoid, Keeton (2002) eq. 34; sphere, point mass and shear, Meneghetti's lecture notes eq. 3.46, 3.1
-    and 3.80.
+    Where the camera asks for k x k points a pixel, of each point, (B, k H, k W): `camera.blur` adds them up. The x
+    axis runs along the rows of an image, the y axis along its columns, from the middle of the image.
     """
+    return trace(subhalo_rays(draws, lens_set), draws, lens_set)
+
+
+def subhalo_rays(draws: Draws, lens_set: LensSet) -> Rays:
+    """The rays of each pixel less their deflection by the subhalos."""
+    x, y = pixel_grid(lens_set.camera, draws.number.device)  # (H * W,)
+    return Rays(x, y, *deflect_subhalos(x, y, draws, lens_set))
+
+
+def trace(rays: Rays, draws: Draws, lens_set: LensSet) -> Tensor:
+    """Deflect the rays by the main lens, and look up the light where they come from, (B, H, W)."""
     camera = lens_set.camera
-    x, y = pixel_grid(camera, draws.number.device)  # (H * W,)
-    sum_points, trace = _kernels(draws.number.device.type)
-    rays = (
-        x.expand(len(draws.number), -1),
-        y.expand(len(draws.number), -1),
-    )  # (B, H * W) less their deflection
-    for first in range(0, draws.x.shape[1], MASSES_AT_ONCE):
-        rays = sum_points(x, y, *rays, *_block(draws, first))
     own = {name: value[:, None] for name, value in draws.scalars.items()}  # (B, 1)
-    twice = 2.0 * own["shear_angle"]
-    shear = own["shear"] * twice.cos(), own["shear"] * twice.sin()
-    ellipse = (own["axis_ratio"], own["angle"].cos(), own["angle"].sin()) if "angle" in own else None
-    source = _profile(own, "source", lens_set.source)
+    source = _profile(own, "source", body(lens_set.source))
     light = None if lens_set.lens_light is None else _profile(own, "light", lens_set.lens_light)
-    flux = trace(x, y, *rays, own["einstein_radius"], ellipse, shear, source, light, camera.pixel_area)
-    return flux.view(-1, camera.pixels, camera.pixels)
+    lens, clumps = main_lens(own, lens_set.halo), draws.clumps if draws.clumps.shape[2] else None
+    flux = _kernel(draws.number.device.type)(*rays, lens, source, clumps, light, camera.pixel_area)
+    side = camera.pixels * camera.oversample
+    return flux.view(-1, side, side)
 
 
-def pixel_grid(camera: Camera, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Coordinates of the pixels' centres in arcsec, (H * W,) each, row by row."""
-    axis = (torch.arange(camera.pixels, device=device) - 0.5 * (camera.pixels - 1)) * camera.pixel_scale
+def pixel_grid(camera: Camera | Telescope, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Coordinates of the pixels' centres, or of the points in them, in arcsec, (H * W,) each, row by row."""
+    side, scale = camera.pixels * camera.oversample, camera.pixel_scale / camera.oversample
+    axis = (torch.arange(side, device=device) - 0.5 * (side - 1)) * scale
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     return x.flatten(), y.flatten()
 
 
 @functools.cache
-def _kernels(kind: str) -> tuple[Callable[..., tuple[Tensor, Tensor]], Callable[..., Tensor]]:
-    return compiled(_sum_points, kind), compiled(_trace, kind)
-
-
-def _block(draws: Draws, first: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Place and squared Einstein radius of `MASSES_AT_ONCE` point masses, (B, MASSES_AT_ONCE), filled up with none."""
-    last = first + MASSES_AT_ONCE
-    block = draws.x[:, first:last], draws.y[:, first:last], draws.radius[:, first:last] ** 2
-    missing = MASSES_AT_ONCE - block[0].shape[1]
-    x, y, square = (torch.nn.functional.pad(part, (0, missing)).contiguous() for part in block)
-    return x, y, square
-
-
-def _sum_points(
-    x: Tensor, y: Tensor, ray_x: Tensor, ray_y: Tensor, mass_x: Tensor, mass_y: Tensor, square: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Take the deflection by point masses off the rays.
-
-    This sum is what a simulation costs. Compiled, the loop is one pass over the pixels; caustics' function for a point
-    mass has a root in it that cancels.
-    """
-    for k in range(MASSES_AT_ONCE):
-        dx, dy = x - mass_x[:, k : k + 1], y - mass_y[:, k : k + 1]
-        strength = square[:, k : k + 1] / (dx * dx + dy * dy + _SOFTENING)
-        ray_x, ray_y = ray_x - strength * dx, ray_y - strength * dy
-    return ray_x, ray_y
+def _kernel(kind: str) -> Callable[..., Tensor]:
+    return compiled(_trace, kind)
 
 
 def _trace(
@@ -99,42 +86,35 @@ def _trace(
     y: Tensor,
     ray_x: Tensor,
     ray_y: Tensor,
-    einstein_radius: Tensor,
-    ellipse: Columns | None,
-    shear: Columns,
+    lens: Isothermal | PowerLaw,
     source: Profile,
+    clumps: Tensor | None,
     light: Profile | None,
     pixel_area: float,
 ) -> Tensor:
-    """Deflect by the smooth lens, (B, H * W), and look up the light of the source there, and of the lens here.
-
-    Angles come as cosine and sine, and caustics gets turned coordinates in place of angles: in a fused loop it would
-    take the cosine of the same angle at each pixel anew.
-    """
-    if ellipse is None:
-        # Not an ellipse of axis ratio 1: that one's atanh loses four digits in float32.
-        halo_x, halo_y = reduced_deflection_angle_sis(0.0, 0.0, einstein_radius, x, y)
-    else:
-        axis_ratio, cos, sin = ellipse
-        turned = _turn(x, y, cos, sin)
-        halo_x, halo_y = reduced_deflection_angle_sie(0.0, 0.0, axis_ratio, None, einstein_radius, *turned)
-        halo_x, halo_y = _turn(halo_x, halo_y, cos, -sin)
-    shear_x, shear_y = reduced_deflection_angle_external_shear(0.0, 0.0, *shear, x, y)
-    brightness = _sersic(ray_x - halo_x - shear_x, ray_y - halo_y - shear_y, source)
+    """Deflect by the smooth lens, (B, H * W), and look up the light of the source there, and of the lens here."""
+    halo_x, halo_y, shear_x, shear_y = deflect_halo(x, y, lens)
+    ray_x, ray_y = ray_x - halo_x - shear_x, ray_y - halo_y - shear_y
+    brightness = _sersic(ray_x, ray_y, source)
+    if clumps is not None:
+        for k in range(clumps.shape[2]):
+            brightness = brightness + _clump(ray_x, ray_y, clumps[:, :, k : k + 1].unbind(1))
     if light is not None:
         brightness = brightness + _sersic(x, y, light)
     return brightness * pixel_area
 
 
-def _turn(x: Tensor, y: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-    """Coordinates along axes that are turned by the angle of this cosine and sine."""
-    return x * cos + y * sin, y * cos - x * sin
-
-
 def _sersic(x: Tensor, y: Tensor, profile: Profile) -> Tensor:
     (amplitude, major, axis_ratio, cos, sin, x0, y0), index = profile
-    x, y = _turn(x - x0, y - y0, cos, sin)
+    x, y = turn(x - x0, y - y0, cos, sin)
     return brightness_sersic(0.0, 0.0, axis_ratio, None, index, major, amplitude, x, y, k_lenstronomy(index))
+
+
+def _clump(x: Tensor, y: Tensor, columns: Columns) -> Tensor:
+    """A round exponential profile: x, y, half-light radius, amplitude."""
+    x0, y0, radius, amplitude = columns
+    distance = ((x - x0) * (x - x0) + (y - y0) * (y - y0) + 1e-14).sqrt()
+    return amplitude * (-exponent(1.0) * (distance / radius - 1.0)).exp()
 
 
 def _profile(own: dict[str, Tensor], name: str, profile: Sersic) -> Profile:
@@ -142,4 +122,5 @@ def _profile(own: dict[str, Tensor], name: str, profile: Sersic) -> Profile:
     amplitude, radius, axis_ratio, angle, x, y = (own[f"{name}_{part}"] for part in parts)
     # caustics measures the radius along the major axis, the sets (with lenstronomy) as the geometric mean.
     major = radius / axis_ratio.sqrt()
-    return (amplitude, major, axis_ratio, angle.cos(), angle.sin(), x, y), profile.index
+    index = profile.index if isinstance(profile.index, (int, float)) else own[f"{name}_index"]
+    return (amplitude, major, axis_ratio, angle.cos(), angle.sin(), x, y), index

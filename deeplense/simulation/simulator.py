@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from deeplense.machine.compiling import compiled
-from deeplense.simulation.camera import photograph
+from deeplense.simulation.camera import blur, photograph
 from deeplense.simulation.counters import Words, key_of, philox
 from deeplense.simulation.draw import Draws, draw
 from deeplense.simulation.render import render
@@ -53,7 +54,8 @@ class Simulator:
             zero = torch.zeros_like(number)
             words = self.random((zero, zero + _LABELS, number & 0xFFFFFFFF, number >> 32 << 8))
             label = (words[0] * len(self.classes.kinds)) >> 32
-        return draw(self.lens_set, self.classes.kinds, number, label, self._kinds[label], self.random)
+        kinds = self._kinds[label]
+        return draw(self.lens_set, self.classes.kinds, number, label, kinds, self.random, self._lensed_source)
 
     @torch.no_grad()
     def render(self, draws: Draws) -> Tensor:
@@ -64,6 +66,16 @@ class Simulator:
     def photograph(self, flux: Tensor, draws: Draws) -> Tensor:
         """Counts with noise, (B, H, W) float32."""
         return photograph(flux, draws, self.lens_set.camera, self.key)
+
+    def _lensed_source(self, draws: Draws) -> Tensor:
+        """What the telescope sees of the source alone, (B, H, W) flux."""
+        dark, size, count = replace(self.lens_set, lens_light=None), piece(self.device.type, len(draws.number)), 0
+        parts = []
+        while count < len(draws.number):
+            part = draws.take(torch.arange(count, count + size, device=self.device).clamp(max=len(draws.number) - 1))
+            parts.append(blur(render(part, dark), self.lens_set.camera))
+            count += size
+        return torch.cat(parts)[: len(draws.number)]
 
     def make(self, number: Tensor, label: Tensor | None = None) -> tuple[Tensor, Draws]:
         """Counts (B, H, W) float32 and truth of any number of images, see `draw`.

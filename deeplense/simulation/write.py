@@ -61,7 +61,7 @@ def simulate_set(
         directory.mkdir(parents=True, exist_ok=True)
         with _alone(directory):
             _claim(directory, about, count, form)
-            files = SetFiles(directory, form, found, drawn_columns(lens_set, found.kinds), lens_set.camera.pixels)
+            files = SetFiles(directory, form, found, drawn_columns(lens_set, found.kinds), lens_set)
             _fill(files, Simulator(lens_set, found, seed, device), count, progress)
     except OSError as error:
         if error.errno not in _NO_ROOM:
@@ -80,7 +80,7 @@ def describe(lens_set: LensSet, classes: Classes, seed: int, form: Format = "pac
         "seed": seed,
         "classes": list(classes.names),
         "pixel_scale": lens_set.camera.pixel_scale,
-        "unit": "counts, not scaled",
+        "unit": lens_set.camera.unit,
         "format": form,
         "parameters": _plain(lens_set),
         "made_by": {
@@ -92,9 +92,16 @@ def describe(lens_set: LensSet, classes: Classes, seed: int, form: Format = "pac
 
 
 def _plain(value: Any) -> Any:
-    """Dataclasses as dictionaries that name their class: a uniform law and a logarithmic one have the same fields."""
+    """Dataclasses as dictionaries that name their class: a uniform law and a logarithmic one have the same fields.
+
+    A field that came later is left out where it says what was so before, that older sets are the same as ever.
+    """
     if dataclasses.is_dataclass(value):
-        own = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        own = {
+            field.name: _plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if not (field.metadata.get("later") and getattr(value, field.name) == field.default)
+        }
         return {"is": type(value).__name__, **own}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 

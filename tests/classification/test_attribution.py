@@ -12,12 +12,12 @@ from conftest import run_python, write_lenses
 import evaluate
 from deeplense.classification.attribution import attribution_maps, baseline, light_of, worth_a_look
 from deeplense.classification.pointing import height_at_subhalos, near_subhalo
-from deeplense.classification.write import load_best, store_for
 from deeplense.cli import parse
 from deeplense.config import DataConfig, EvaluateConfig
 from deeplense.data.batches import PixelStore, plain_batches
 from deeplense.data.imageset import ImageSet
 from deeplense.data.truth import Truth, peak_positions
+from deeplense.tasks import load_run
 
 
 class LooksAt(torch.nn.Module):
@@ -100,8 +100,8 @@ def test_a_map_adds_up_to_the_difference_from_the_baseline(trained, lenses):
     """The completeness of integrated gradients, and the linear case, where they are known by hand."""
     from deeplense.data.images import load_images
 
-    network, card = load_best(trained)
-    store = store_for(load_images(str(lenses)), card, torch.device("cpu"))
+    network, card = load_run(trained).network, load_run(trained).card
+    store = card.store(load_images(str(lenses)), torch.device("cpu"))
     chosen = np.arange(100, 130)
     images = next(plain_batches(store, chosen, 30))
     with torch.inference_mode():

@@ -129,7 +129,10 @@ def test_where_nothing_can_be_told_apart():
     assert dataclasses.astuple(difference(same, same)) == (0, 0, 0, 1)
 
 
-CARD = ModelCard(("no_sub", "sub"), 64, 1, "auto", 0.4, 3, 0.99, temperature=1.2, threshold_from="somewhere")
+CARD = ModelCard(
+    classes=("no_sub", "sub"), image_size=64, channels=1, normalize="auto", threshold=0.4, epoch=3, val_roc_auc=0.99,
+    temperature=1.2, threshold_from="somewhere",
+)  # fmt: skip
 
 
 def contestant(name, scores, seed=0, **optimization):

@@ -14,7 +14,6 @@ from scipy import stats
 
 import evaluate
 from deeplense.classification.sensitivity import MASS_EDGES, Row, count, half_mass
-from deeplense.classification.write import load_best, store_for
 from deeplense.cli import parse
 from deeplense.config import EvaluateConfig
 from deeplense.data.imageset import ImageSet
@@ -26,6 +25,7 @@ from deeplense.simulation.priors import Fixed, LogUniform
 from deeplense.simulation.sets import SETS, find_classes, find_set
 from deeplense.simulation.simulator import Simulator
 from deeplense.simulation.variants import with_one_subhalo
+from deeplense.tasks import load_run
 
 
 def run(*arguments):
@@ -96,8 +96,8 @@ def test_the_command_gives_the_rates_that_its_images_have(trained, tmp_path, cap
         counts, _ = simulator.make(numbers, torch.full_like(numbers, label))
         pixels = counts[:, None].numpy()
         images = ImageSet(pixels, None, (), ["x"] * len(pixels), ["x"] * len(pixels))
-        model, card = load_best(copy)
-        logits = predict(model, store_for(images, card, torch.device("cpu")), np.arange(len(pixels)))
+        model, card = load_run(copy).network, load_run(copy).card
+        logits = predict(model, card.store(images, torch.device("cpu")), np.arange(len(pixels)))
         return logits[:, 0].double().numpy()
 
     own = Simulator(find_set("model_i"), find_classes(), 1, "cpu", "sensitivity")

@@ -19,8 +19,13 @@ def image_set(dtype=np.uint8):
 def batches(images=None, placement="device", world=1, rank=0, parts=1, seed=3):
     images = images or image_set()
     store = PixelStore(images, DataConfig(image_size=32, placement=placement), CPU)
+    labels = torch.from_numpy(images.labels)
+
+    def targets(index, maps):
+        return labels[index]
+
     indices = np.arange(4, COUNT)  # not all of them are for training
-    return TrainBatches(store, images.labels, indices, AugmentConfig(), 16, parts, seed, rank, world)
+    return TrainBatches(store, targets, indices, AugmentConfig(), 16, parts, seed, rank, world)
 
 
 def collect(own, epoch=0, start=0):

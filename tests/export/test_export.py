@@ -17,7 +17,6 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from deeplense.classification.card import ModelCard
-from deeplense.classification.write import load_best
 from deeplense.cli import parse, save_config
 from deeplense.config import DataConfig, RunConfig, TrainConfig
 from deeplense.data.images import load_images
@@ -28,6 +27,7 @@ from deeplense.export.card import write_card
 from deeplense.export.write import FromPixels, export, own_probabilities, some_images
 from deeplense.files import write_json
 from deeplense.network.model import build_model
+from deeplense.tasks import load_run
 
 
 @pytest.fixture
@@ -100,7 +100,10 @@ def made_run(folder, data, channels=1, normalize="auto", size=32, **treatment):
     torch.manual_seed(0)
     model = build_model(len(images.classes), channels)
     model.fc.weight.data *= 3
-    card = ModelCard(images.classes, size, channels, normalize, 0.5, 1, None, **treatment)
+    card = ModelCard(
+        classes=images.classes, image_size=size, channels=channels, normalize=normalize, threshold=0.5, epoch=1,
+        val_roc_auc=None, **treatment,
+    )  # fmt: skip
     (folder / "best").mkdir(parents=True)
     save_file(model.state_dict(), folder / "best" / "model.safetensors")
     write_json(folder / "best" / "model.json", dataclasses.asdict(card))
@@ -140,7 +143,7 @@ def test_every_kind_of_pixels(tmp_path, kind):
     assert exported.difference < 1e-5
     assert exported.dtype == {"float16": "float32"}.get(dtype, dtype)
     assert exported.shape == (stored, 70, 60)
-    network, card = load_best(run)
+    network, card = load_run(run).network, load_run(run).card
     own = own_probabilities(network, card, some_images(run, None))
     assert own.shape == (12, count)
     assert np.ptp(own, axis=0).min() > 0.01  # else any two networks would agree
@@ -153,7 +156,7 @@ def test_stretched_and_cropped_colour_in_onnx(tmp_path, treatment):
     data = packed(tmp_path / "set", np.random.default_rng(0).integers(0, 255, (6, 3, 50, 50), dtype=np.uint8))
     plain, treated = (made_run(tmp_path / name, data, **how) for name, how in (("plain", {}), ("treated", treatment)))
     assert export(treated, "onnx").difference < 1e-5
-    (network, as_it_is), (_, card) = load_best(plain), load_best(treated)
+    network, as_it_is, card = load_run(plain).network, load_run(plain).card, load_run(treated).card
     given = some_images(plain, None)
     assert np.abs(own_probabilities(network, as_it_is, given) - own_probabilities(network, card, given)).max() > 1e-3
 
@@ -167,7 +170,7 @@ def test_images_of_another_size(copy):
 
 
 def test_probabilities_are_calibrated_with_the_cards_temperature(copy):
-    network, card = load_best(copy)
+    network, card = load_run(copy).network, load_run(copy).card
     cold, warm = (dataclasses.replace(card, temperature=temperature) for temperature in (None, 2.5))
     pixels = torch.from_numpy(np.array(some_images(copy, None).pixels[:9]))
     with torch.inference_mode():

@@ -234,13 +234,13 @@ def test_noise_has_the_mean_and_the_variance_of_the_camera() -> None:
 
 def test_stream_gives_the_same_images_in_any_batches() -> None:
     stream = ImageStream("model_i", seed=5)
-    images, labels = stream.span(0, 70)
+    images, draws = stream.span(0, 70)
     assert images.shape == (70, 1, 150, 150)
     assert images.dtype == torch.float32
-    assert labels.dtype == torch.int64
+    assert draws.label.dtype == torch.int64
     again, same = ImageStream("model_i", seed=5).span(33, 50)
     assert torch.equal(again, images[33:50])
-    assert torch.equal(same, labels[33:50])
+    assert torch.equal(same.label, draws.label[33:50])
     many = ImageStream("model_i", ("no_sub", "cdm", "axion"), seed=5).simulator.draw(torch.arange(9000))
     assert stats.chisquare(many.label.bincount(minlength=3)).pvalue > 0.01
 
@@ -263,3 +263,24 @@ def test_unknown_sets_and_classes_are_refused() -> None:
         find_classes(["cdm", "sub"])
     with pytest.raises(InputError, match=r"^--classes: none given"):
         find_classes([])
+
+
+def test_one_subhalo_draws_what_it_says() -> None:
+    count = 20_000
+    draws = sample("one_subhalo", "cdm", count)
+    own = draws.scalars
+    for name, low, high in (
+        ("einstein_radius", 1.0, 1.6),
+        ("axis_ratio", 0.6, 1.0),
+        ("angle", 0.0, 2 * math.pi),
+        ("shear", 0.0, 0.1),
+        ("shear_angle", 0.0, 2 * math.pi),
+        ("source_radius", 0.1, 0.3),
+        ("source_axis_ratio", 0.5, 1.0),
+    ):
+        assert ks(own[name], "uniform", low, high - low) > 0.01, name
+    assert draws.mass.shape == (count, 1)
+    assert ks(draws.mass.log10(), "uniform", 8.5, 2.0) > 0.01
+    assert ks(torch.hypot(draws.x, draws.y), "uniform", 0.7, 1.2) > 0.01
+    assert ks(torch.hypot(own["source_x"], own["source_y"]), "uniform", 0.0, 0.35) > 0.01
+    assert find_set("one_subhalo").camera.pixels == 80

@@ -244,14 +244,15 @@ def test_bad_input_is_refused_in_a_line(tmp_path: Path) -> None:
 def test_command_refuses_at_once_and_helps_at_once(tmp_path: Path) -> None:
     unknown = command("model_2", "--out", tmp_path / "set")
     assert unknown.returncode == 2
-    assert unknown.stderr == (
-        "error: model_2: no simulated set has this name; there are model_i, morphology_2019, morphology_2019_varied\n"
-    )
+    assert unknown.stderr == (f"error: model_2: no simulated set has this name; there are {', '.join(SETS)}\n")
     assert command("model_i", "--out", tmp_path / "set", "--classes", "no_sub", "wdm").returncode == 2
     assert command("model_i", "--out", tmp_path / "set", "--count", "-1").returncode == 2
     assert not (tmp_path / "set").exists()
     shown = command("--help")
     assert "--classes" in shown.stdout
+    listed = command("--list")
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == list(SETS)
+    assert all(len(line.split()) > 4 and len(line) <= 120 for line in listed.stdout.splitlines())
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -14,11 +14,12 @@ from accelerate import Accelerator
 from PIL import Image
 from wandb_runs import entries, history
 
+from deeplense.classification.tracked import SHOWN, telling_images
 from deeplense.config import RunConfig, TrackingConfig, TrainConfig
 from deeplense.errors import TrainingError
-from deeplense.tracking.tracker import MetricsLog, Tracker, wandb_mode
+from deeplense.tracking.metrics_log import MetricsLog
+from deeplense.tracking.tracker import Tracker, wandb_mode
 from deeplense.tracking.wandb_files import entries_of, records
-from deeplense.training.finish import SHOWN, telling_images
 
 
 @pytest.fixture(scope="module")

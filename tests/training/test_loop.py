@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from conftest import ROOT, SMALL, run_python
 from safetensors.torch import load_file
 
+from deeplense.classification.task import Classification
 from deeplense.config import AugmentConfig, DataConfig, OptimizationConfig, RunConfig, TrainConfig
 from deeplense.data.batches import PixelStore, TrainBatches, plain_batches
 from deeplense.data.images import load_images
@@ -53,10 +54,11 @@ def trainer(lenses, tmp_path):
         )
         images = load_images(str(lenses))
         store = PixelStore(images, config.data, torch.device("cpu"))
-        batches = TrainBatches(store, images.labels, np.arange(0, 240, 2), AugmentConfig(), 16, parts, 0)
-        model = build_model(2, 1)
+        task = Classification(config, images.classes)
+        targets = task.targets(images, torch.device("cpu"))
+        batches = TrainBatches(store, targets, np.arange(0, 240, 2), AugmentConfig(), 16, parts, 0)
         accelerator = Accelerator(mixed_precision=mixed_precision, cpu=True)
-        own = Trainer(config, accelerator, model, store, batches, images, np.arange(1, 240, 6), tmp_path)
+        own = Trainer(config, accelerator, task, task.network(), store, batches, images, np.arange(1, 240, 6), tmp_path)
         own.lines = Lines()
         return own
 
@@ -69,7 +71,7 @@ def fit(own):
 
 
 def weights(own):
-    return torch.cat([value.flatten().float() for value in own.plain.state_dict().values()])
+    return torch.cat([value.flatten().float() for value in own.learner.plain.state_dict().values()])
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
@@ -135,7 +137,7 @@ def test_the_labels_trained_on_are_smoothed(trainer):
     losses = {}
     for smoothing in (0.0, 0.999):
         own = trainer(epochs=1, lr=1e-9, label_smoothing=smoothing)
-        torch.nn.init.constant_(own.plain.fc.bias, -20)
+        torch.nn.init.constant_(own.learner.plain.fc.bias, -20)
         losses[smoothing] = next(line["train_loss"] for line in fit(own).lines if "train_loss" in line)
     assert losses[0.999] == pytest.approx(10, abs=0.2)  # -log of half a chance to be right: 20 / 2
     assert abs(losses[0.0] - losses[0.999]) > 0.5  # the classes are not halved in these batches
@@ -143,28 +145,28 @@ def test_the_labels_trained_on_are_smoothed(trainer):
 
 def test_the_average_is_what_is_scored_and_kept(trainer, tmp_path):
     own = trainer(epochs=1, ema_decay=0.9)
-    shadow = [parameter.detach().clone() for parameter in own.plain.parameters()]
-    original = own._update_average
+    shadow = [parameter.detach().clone() for parameter in own.learner.plain.parameters()]
+    original = own.learner._update_average
 
     def watch():
         original()
-        for mean, now in zip(shadow, own.plain.parameters(), strict=True):
+        for mean, now in zip(shadow, own.learner.plain.parameters(), strict=True):
             mean.lerp_(now.detach(), 0.1)
 
-    own._update_average = watch
+    own.learner._update_average = watch
     fit(own)
-    for mean, average in zip(shadow, own.average.parameters(), strict=True):
+    for mean, average in zip(shadow, own.learner.average.parameters(), strict=True):
         torch.testing.assert_close(mean, average.detach(), atol=1e-6, rtol=1e-5)
     kept = load_file(tmp_path / "best" / "model.safetensors")
-    torch.testing.assert_close(kept["fc.weight"], own.average.fc.weight.detach())
-    assert not torch.equal(kept["fc.weight"], own.plain.fc.weight)
+    torch.testing.assert_close(kept["fc.weight"], own.learner.average.fc.weight.detach())
+    assert not torch.equal(kept["fc.weight"], own.learner.plain.fc.weight)
 
 
 def spoil(monkeypatch, when):
     """Make the loss NaN in the steps for which `when(number)`."""
-    original, count = training.loss_function, iter(range(10**6))
+    original, count = Classification.loss, iter(range(10**6))
     monkeypatch.setattr(
-        training, "loss_function", lambda *arguments: original(*arguments) * (math.nan if when(next(count)) else 1)
+        Classification, "loss", lambda *arguments: original(*arguments) * (math.nan if when(next(count)) else 1)
     )
 
 
@@ -193,7 +195,7 @@ def test_validation_sees_the_images_that_evaluation_sees(trainer, monkeypatch):
     """Not resampled in 16 bits, which distorts them."""
     own = trainer("bf16", epochs=1)
     seen = []
-    own.plain.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    own.learner.plain.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     own._check_in = lambda *_: None
     own._validate()
     expected = torch.cat(list(plain_batches(own.store, own.val_indices, 512)))
@@ -202,20 +204,14 @@ def test_validation_sees_the_images_that_evaluation_sees(trainer, monkeypatch):
 
 def test_patience_ends_the_run(trainer, monkeypatch):
     scores = iter([0.6, 0.8, 0.7, 0.8, 0.75, 0.9])
-    names = training.VALIDATION_SCORES
-    monkeypatch.setattr(
-        training, "score", lambda *_: {**dict.fromkeys(names, 0.5), "roc_auc": next(scores), "log_loss": 1.0}
-    )
+    monkeypatch.setattr(Classification, "scores", lambda *_: {"roc_auc": next(scores), "accuracy": 0.5, "loss": 1.0})
     own = fit(trainer(epochs=6, patience=3))
-    assert (own.position.epoch, own.position.best_epoch, own.position.best_auc) == (5, 2, 0.8)
+    assert (own.position.epoch, own.position.best_epoch, own.position.best_scores["roc_auc"]) == (5, 2, 0.8)
 
 
 def test_among_equal_areas_the_lower_loss_is_kept(trainer, monkeypatch):
     losses = iter([0.5, 0.3, 0.4])
-    names = training.VALIDATION_SCORES
-    monkeypatch.setattr(
-        training, "score", lambda *_: {**dict.fromkeys(names, 0.5), "roc_auc": 1.0, "log_loss": next(losses)}
-    )
+    monkeypatch.setattr(Classification, "scores", lambda *_: {"roc_auc": 1.0, "accuracy": 0.5, "loss": next(losses)})
     own = fit(trainer(epochs=3))
     assert own.position.best_epoch == 2
 

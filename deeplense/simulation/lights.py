@@ -1,0 +1,73 @@
+"""What shines: sources behind the lens and the light of the lens itself, as priors. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from deeplense.errors import InputError
+from deeplense.simulation.lenses import CENTRE
+from deeplense.simulation.priors import Cartesian, Polar, Prior, bounds
+
+
+@dataclass(frozen=True)
+class Magnitude:
+    """The apparent magnitude of all the light of a profile, without lensing; needs a camera with a zero point."""
+
+    prior: Prior
+
+
+@dataclass(frozen=True)
+class Sersic:
+    """An elliptical Sersic profile."""
+
+    amplitude: Prior | Magnitude
+    """Surface brightness at the half-light radius, per `Camera.pixel_area`; or what it follows from."""
+    radius: Prior
+    """Half-light radius: the geometric mean of the half axes, as in lenstronomy and PyAutoLens."""
+    index: float | Prior
+    """A number is compiled for: for 1 there is no power in the profile."""
+    axis_ratio: Prior
+    angle: Prior
+    position: Cartesian | Polar = CENTRE
+
+    def __post_init__(self) -> None:
+        low, high = (self.index, self.index) if isinstance(self.index, (int, float)) else bounds(self.index)
+        if not 0.3 <= low <= high <= 10:
+            raise InputError(f"Sersic indices from {low:g} to {high:g}: give 0.3 to 10")
+
+
+@dataclass(frozen=True)
+class Clumps:
+    """A Sersic profile, part of whose light is in round exponential clumps: a galaxy that forms stars in knots."""
+
+    body: Sersic
+    number: int
+    share: Prior
+    """Of all the light, in the clumps together; how it is divided between them is drawn as well."""
+    radius: Prior
+    """Half-light radius of each clump, in those of the body."""
+    spread: float = 0.9
+    """Standard deviation of their places along each axis of the body, in its half-light radii."""
+
+
+def body(light: Sersic | Clumps) -> Sersic:
+    """The Sersic profile that a light is, or that its texture is laid on."""
+    return light.body if isinstance(light, Clumps) else light
+
+
+def exponent(index: Any) -> Any:
+    """b of exp(-b ((r/R)^(1/n) - 1)), as in lenstronomy; for floats and tensors."""
+    return 1.9992 * index - 0.3271
+
+
+def flux_of_unit(radius: Any, index: Any) -> Any:
+    """The light of a Sersic profile of amplitude 1, per unit of area that the amplitude is per; (B,) tensors.
+
+    2 pi n R^2 e^b b^(-2n) Gamma(2n): Graham & Driver 2005 (astro-ph/0503176), eq. 4.
+    """
+    b = exponent(index)
+    if isinstance(index, (int, float)):
+        return 2.0 * math.pi * index * math.exp(b) * b ** (-2.0 * index) * math.gamma(2.0 * index) * radius**2
+    return 2.0 * math.pi * index * radius**2 * (b - 2.0 * index * b.log() + (2.0 * index).lgamma()).exp()

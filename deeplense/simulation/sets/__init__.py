@@ -1,0 +1,29 @@
+"""The sets that can be simulated, each a function that returns its priors. Nothing here imports torch.
+
+Whoever adds a set writes such a function and names it in `_MAKERS`; the first line of its docstring is what `--list`
+prints. Whoever changes what a set draws raises its `version`: the version is part of every random key and of every
+cache.
+"""
+
+from __future__ import annotations
+
+from deeplense.errors import InputError
+from deeplense.simulation.sets.deeplensesim import model_i
+from deeplense.simulation.sets.lensset import KINDS, Classes, Kind, LensSet, find_classes
+from deeplense.simulation.sets.localisation import hst_subhalo, one_subhalo
+from deeplense.simulation.sets.morphology import morphology_2019, morphology_2019_varied
+
+__all__ = ["KINDS", "SETS", "SUMMARIES", "Classes", "Kind", "LensSet", "find_classes", "find_set"]
+
+_MAKERS = (model_i, morphology_2019, morphology_2019_varied, one_subhalo, hst_subhalo)
+
+SETS: dict[str, LensSet] = {maker.__name__: maker() for maker in _MAKERS}
+SUMMARIES: dict[str, str] = {maker.__name__: (maker.__doc__ or "").splitlines()[0] for maker in _MAKERS}
+"""A line on each set."""
+
+
+def find_set(name: str) -> LensSet:
+    """The set called `name`; an `InputError` lists the known ones."""
+    if name not in SETS:
+        raise InputError(f"{name}: no simulated set has this name; there are {', '.join(SETS)}")
+    return SETS[name]

@@ -1,0 +1,122 @@
+"""Images as lenstronomy makes them of what our simulator drew: the reference of the tests."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from lenstronomy.Data.imaging_data import ImageData
+from lenstronomy.Data.psf import PSF
+from lenstronomy.ImSim.image_model import ImageModel
+from lenstronomy.LensModel.lens_model import LensModel
+from lenstronomy.LightModel.light_model import LightModel
+from lenstronomy.Util import param_util
+
+from deeplense.simulation.draw import Draws
+from deeplense.simulation.instruments import Gaussian
+from deeplense.simulation.lenses import PowerLawHalo
+from deeplense.simulation.lights import Clumps, Sersic, body
+from deeplense.simulation.profiles import TruncatedNFW
+from deeplense.simulation.sets import LensSet
+
+Models = list[tuple[str, dict[str, float]]]
+Own = dict[str, float]
+
+
+def reference_image(draws: Draws, image: int, lens_set: LensSet, psf: bool) -> np.ndarray:
+    """Image `image` of `draws`, in flux a pixel."""
+    own = {name: float(values[image]) for name, values in draws.scalars.items()}
+    lenses = main_lens(own, lens_set) + substructure(draws, image, lens_set)
+    sources = [_sersic(own, "source", body(lens_set.source))]
+    if isinstance(lens_set.source, Clumps):
+        sources += _clumps(draws.clumps[image].tolist())
+    lights = [] if lens_set.lens_light is None else [_sersic(own, "light", lens_set.lens_light)]
+    camera = lens_set.camera
+    size, scale, factor = camera.pixels, camera.pixel_scale, camera.oversample
+    corner = -0.5 * (size - 1) * scale
+    data = ImageData(
+        image_data=np.zeros((size, size)),
+        ra_at_xy_0=corner,
+        dec_at_xy_0=corner,
+        transform_pix2angle=scale * np.eye(2),
+    )
+    if not psf:
+        spread = PSF(psf_type="NONE")
+    elif isinstance(camera.psf, Gaussian):
+        spread = PSF(psf_type="GAUSSIAN", fwhm=camera.psf.fwhm, pixel_size=scale, truncation=camera.psf.truncation)
+    else:
+        kernel = camera.psf.kernel(scale / factor)
+        spread = PSF(psf_type="PIXEL", kernel_point_source=kernel, point_source_supersampling_factor=factor)
+    model = ImageModel(
+        data,
+        spread,
+        lens_model_class=LensModel([name for name, _ in lenses]),
+        source_model_class=LightModel([name for name, _ in sources]),
+        lens_light_model_class=LightModel([name for name, _ in lights]) if lights else None,
+        kwargs_numerics={"supersampling_factor": factor, "supersampling_convolution": psf and factor > 1},
+    )
+    flux = model.image(
+        [values for _, values in lenses], [values for _, values in sources], [values for _, values in lights] or None
+    )
+    return flux / scale**2 * camera.pixel_area * factor**2
+
+
+def main_lens(own: Own, lens_set: LensSet) -> Models:
+    """The smooth lens and the shear."""
+    e1, e2 = param_util.phi_q2_ellipticity(own.get("angle", 0.0), own.get("axis_ratio", 1.0))
+    centre = {"center_x": own.get("lens_x", 0.0), "center_y": own.get("lens_y", 0.0)}
+    ellipse = {"theta_E": own["einstein_radius"], "e1": e1, "e2": e2, **centre}
+    if not isinstance(lens_set.halo, PowerLawHalo):
+        gamma1, gamma2 = param_util.shear_polar2cartesian(own["shear_angle"], own["shear"])
+        return [("SIE", ellipse), ("SHEAR", {"gamma1": gamma1, "gamma2": gamma2})]
+    lenses: Models = [
+        ("EPL", {**ellipse, "gamma": own["slope"]}),
+        ("SHEAR", {"gamma1": own["gamma1"], "gamma2": own["gamma2"]}),
+    ]
+    for multipole in lens_set.halo.multipoles:
+        m = multipole.order
+        strength = {"m": m, "a_m": own[f"multipole{m}"], "phi_m": own[f"multipole{m}_angle"]}
+        lenses.append(("MULTIPOLE", {**strength, **centre}))
+    return lenses
+
+
+def substructure(draws: Draws, image: int, lens_set: LensSet) -> Models:
+    """The subhalos or the points of a vortex, and the sheet that takes their mass away."""
+    profile = lens_set.subhalos.profile
+    lenses: Models = []
+    per_mass = zip(*(part[image].tolist() for part in (draws.x, draws.y, draws.radius, draws.scale)), strict=True)
+    for x, y, radius, scale in per_mass:
+        place = {"center_x": x, "center_y": y}
+        if radius <= 0:
+            continue
+        if scale == 0:
+            lenses.append(("POINT_MASS", {"theta_E": radius, **place}))
+        elif isinstance(profile, TruncatedNFW):
+            # The mass of the whole is m(t) of that of a sphere of scale density: Baltz et al. 2009, eq. A.4.
+            t = profile.truncation
+            m = t**2 / (t**2 + 1) ** 2 * ((t**2 - 1) * math.log(t) + math.pi * t - (t**2 + 1))
+            at_scale = radius**2 * (1 - math.log(2)) / (m * scale)
+            lenses.append(("TNFW", {"Rs": scale, "alpha_Rs": at_scale, "r_trunc": t * scale, **place}))
+        else:
+            # Its deflection has the core and the end that lenstronomy wants apart.
+            core = 1e-5 * scale
+            density = radius**2 * (scale + core) / (2 * core * scale * (scale + core))
+            own = {"sigma0": density, "Ra": core, "Rs": scale}
+            lenses.append(("PJAFFE", {**own, **place}))
+    if lens_set.subhalos.compensated:
+        field = (lens_set.camera.pixels * lens_set.camera.pixel_scale) ** 2
+        kappa = -math.pi * float((draws.radius[image].double() ** 2).sum()) / field
+        lenses.append(("CONVERGENCE", {"kappa": kappa, "ra_0": 0.0, "dec_0": 0.0}))
+    return lenses
+
+
+def _sersic(own: Own, name: str, profile: Sersic) -> tuple[str, dict[str, float]]:
+    e1, e2 = param_util.phi_q2_ellipticity(own[f"{name}_angle"], own[f"{name}_axis_ratio"])
+    index = own.get(f"{name}_index", profile.index)
+    shape = {"amp": own[f"{name}_amplitude"], "R_sersic": own[f"{name}_radius"], "n_sersic": index, "e1": e1, "e2": e2}
+    return "SERSIC_ELLIPSE", {**shape, "center_x": own[f"{name}_x"], "center_y": own[f"{name}_y"]}
+
+
+def _clumps(columns: list[list[float]]) -> Models:
+    names = ("center_x", "center_y", "R_sersic", "amp")
+    return [("SERSIC", {"n_sersic": 1, **dict(zip(names, clump, strict=True))}) for clump in zip(*columns, strict=True)]
