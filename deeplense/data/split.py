@@ -118,7 +118,7 @@ def families(images: ImageSet) -> list[str]:
             "images of their own",
             "warning",
         )
-    torn = sum(size for size in sizes.values() if 1 < size <= LARGEST_FAMILY)
+    torn = sum(size - 1 for size in sizes.values() if size <= LARGEST_FAMILY)
     if torn:
         tell(f"{torn} images are near-copies of others (of other size, type or orientation): they stay on one side")
     return [own if sizes[own] <= LARGEST_FAMILY else sha256 for own, sha256 in zip(found, images.hashes, strict=True)]
