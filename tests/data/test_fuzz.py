@@ -167,12 +167,9 @@ def crafted(suffix: str, mark: str) -> list[bytes]:
     if suffix == ".npy":
         start = io.BytesIO()
         np.lib.format.write_array_header_1_0(start, header((2,), "|O"))
-        deep: Any = 1.0
-        for _ in range(900):
-            deep = [deep]
         programs = [
             pickle.dumps([pickle.dumps(Evil(mark)), Evil(mark)]),
-            pickle.dumps(deep),
+            b"\x80\x04" + b"]" * 100_000 + b"a" * 99_999 + b".",  # lists within lists
             b"\x80\x04" + b"r\xff\xff\xff\x7f".join([b"]"] * 3) + b".",  # a memo of 2^31 places
             b"\x80\x05\x96\xff\xff\xff\xff\xff\x00\x00\x00.",  # a byte array of 2^40
             b"\x80\x04\x8e\xff\xff\xff\xff\xff\x00\x00\x00.",  # bytes of 2^40
@@ -209,10 +206,7 @@ def attack(suffix: str, count: int) -> dict[str, Any]:
         random = np.random.default_rng(len(suffix))
         extra = crafted(suffix, mark)
         for number in range(count + len(extra)):
-            if number < count:
-                content = mutated(whole[number % len(whole)], random)
-            else:
-                content = extra[number - count]
+            content = mutated(whole[number % len(whole)], random) if number < count else extra[number - count]
             file.write_bytes(content)
             print(number, file=sys.stderr)  # the last one tells where a library has crashed
             before = time.perf_counter()
@@ -221,11 +215,13 @@ def attack(suffix: str, count: int) -> dict[str, Any]:
                     assert image.pixels.ndim == 3
                     assert np.isfinite(image.pixels).all()
                 opened += 1
+                said = ""
             except BadImage as error:
-                assert "\n" not in str(error), error
-                assert len(str(error)) < 1000, error
+                said = str(error)
                 refused += 1
             worst = max(worst, time.perf_counter() - before)
+            assert "\n" not in said, said
+            assert len(said) < 1000, said
             assert sorted(path.name for path in Path(folder).iterdir()) == [file.name]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {"opened": opened, "refused": refused, "seconds": worst, "gibibytes": peak}

@@ -29,6 +29,9 @@ MAX_STACK = 2**31
 DEEPEST = 4
 """Lists within lists."""
 
+MOST_THINGS = 1_000_000
+"""In lists and dictionaries of one file; 150 x 150 Python floats are 22,650."""
+
 IMAGE_KEYS = ("image", "img", "data", "array", "pixels", "arr0")
 
 
@@ -72,27 +75,79 @@ def image_of(content: Any) -> Planes:
     Raises:
         BadImage: there is none, or there are several.
     """
-    found = _search(content, 0)
+    found = _Search().of(content, 0)
     if isinstance(found, Planes):
         return found
     raise BadImage("is a pickled object array without an image in it")
 
 
-def _search(content: Any, depth: int) -> Planes | float | None:
-    """An image, a number, or nothing."""
-    if depth > DEEPEST:
-        raise BadImage(f"has lists within lists, more than {DEEPEST}: give one image")
-    if isinstance(content, dict):
-        return _of_dictionary(content, depth)
-    if isinstance(content, np.ndarray) and not content.dtype.hasobject:
-        return _of_array(content)
-    if isinstance(content, np.ndarray):
-        if content.ndim == 0:
-            return _search(content.item(), depth + 1)
-        content = content.tolist()
-    if isinstance(content, list | tuple):
-        return _of_list(list(content), depth)
-    return float(content) if isinstance(content, int | float | np.number) else None
+class _Search:
+    """For an image, or a number, among lists, dictionaries and arrays: of a limited number of things, since a list may
+    hold itself, or another one a thousand times."""
+
+    def __init__(self) -> None:
+        self.left = MOST_THINGS
+
+    def of(self, content: Any, depth: int) -> Planes | float | None:
+        if depth > DEEPEST:
+            raise BadImage(f"has lists within lists, more than {DEEPEST}: give one image")
+        if isinstance(content, np.ndarray) and not content.dtype.hasobject:
+            return _of_array(content)
+        if isinstance(content, np.ndarray):
+            if content.ndim == 0:
+                return self.of(content.item(), depth + 1)
+            content = content.tolist()
+        if isinstance(content, dict):
+            self.spend(len(content))
+            return _of_dictionary({str(key): self.of(value, depth + 1) for key, value in content.items()})
+        if isinstance(content, list | tuple):
+            self.spend(len(content))
+            return self.of_list(list(content), depth)
+        return float(content) if _is_number(content) else None
+
+    def of_list(self, items: list[Any], depth: int) -> Planes | float | None:
+        """Rows, with or without a number behind them; numbers; or an image among numbers."""
+        if not items:
+            return None
+        rows = items[:-1] if len(items) > MIN_SIDE and _is_number(items[-1]) and not _is_number(items[0]) else items
+        if len(rows) >= MIN_SIDE:
+            image = self.stacked(rows)
+            if image is not None:
+                return Planes(image, attached=float(items[-1]) if len(rows) < len(items) else None)
+        if all(_is_number(item) for item in items):
+            return _of_array(np.array([float(item) for item in items]))
+        return _only([self.of(item, depth + 1) for item in items])
+
+    def stacked(self, rows: list[Any]) -> np.ndarray | None:
+        """Equal rows of numbers as (H, W), or planes as (C, H, W)."""
+        arrays = []
+        for row in rows:
+            array = self.numbers(row)
+            if array is None or (arrays and array.shape != arrays[0].shape):
+                return None
+            arrays.append(array)
+        check_shape((len(arrays), *arrays[0].shape), 8)
+        return np.stack(arrays)
+
+    def numbers(self, row: Any, inner: bool = True) -> np.ndarray | None:
+        """A row, or a plane of rows, as an array; None if it is neither."""
+        if isinstance(row, np.ndarray):
+            return row if row.ndim in (1, 2) and row.dtype.kind in "buif" else None
+        if not isinstance(row, list | tuple) or not row:
+            return None
+        self.spend(len(row))
+        if all(_is_number(item) for item in row):
+            return np.array([float(item) for item in row])
+        if not inner:
+            return None
+        lower = [self.numbers(item, inner=False) for item in row]
+        shapes = {None if array is None else array.shape for array in lower}
+        return np.array(lower) if len(shapes) == 1 and None not in shapes else None
+
+    def spend(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise BadImage(f"has more than {MOST_THINGS} things in lists: give one image, as an array")
 
 
 def _of_array(array: np.ndarray) -> Planes | float | None:
@@ -105,23 +160,7 @@ def _of_array(array: np.ndarray) -> Planes | float | None:
     return _flat(array) if _is_flat(array.size) else None
 
 
-def _of_list(items: list[Any], depth: int) -> Planes | float | None:
-    """Rows, with or without a number behind them; numbers; or an image among numbers."""
-    if not items:
-        return None
-    rows = items[:-1] if len(items) > MIN_SIDE and _is_number(items[-1]) and not _is_number(items[0]) else items
-    if len(rows) >= MIN_SIDE and not any(_is_number(row) or isinstance(row, dict) for row in rows):
-        image = _rows(rows)
-        if image is not None:
-            return Planes(image, attached=float(items[-1]) if len(rows) < len(items) else None)
-    if all(_is_number(item) for item in items):
-        return _of_array(np.array([float(item) for item in items]))
-    found = [_search(item, depth + 1) for item in items]
-    return _only(found)
-
-
-def _of_dictionary(content: dict[Any, Any], depth: int) -> Planes | float | None:
-    found = {str(key): _search(value, depth + 1) for key, value in content.items()}
+def _of_dictionary(found: dict[str, Planes | float | None]) -> Planes | float | None:
     images = {key: value for key, value in found.items() if isinstance(value, Planes)}
     if len(images) > 1:
         named = [key for key in images if "".join(filter(str.isalnum, key)).casefold() in IMAGE_KEYS]
@@ -139,20 +178,6 @@ def _only(found: list[Planes | float | None]) -> Planes | float | None:
         return numbers[0] if len(numbers) == 1 and len(found) == 1 else None
     attached = images[0].attached if images[0].attached is not None or not numbers else numbers[0]
     return Planes(images[0].array, attached=attached)
-
-
-def _rows(rows: list[Any]) -> np.ndarray | None:
-    """Equal rows of numbers as (H, W), or planes as (C, H, W)."""
-    try:
-        arrays = [np.asarray(row) for row in rows]
-    except ValueError:
-        return None
-    if arrays[0].ndim == 0 or any(array.shape != arrays[0].shape for array in arrays):
-        return None
-    if any(array.dtype.kind not in "buif" for array in arrays):
-        return None
-    check_shape((len(arrays), *arrays[0].shape), 8)
-    return np.stack(arrays)
 
 
 def _is_flat(count: int) -> bool:
