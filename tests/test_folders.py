@@ -212,15 +212,16 @@ def test_a_run_can_be_asked_from_python(run, others):
         own.predict(others / "none.png")
     with pytest.raises(InputError, match="image 0 has 4 x 4 pixels"):
         own.predict(np.zeros((4, 4)))
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="has no weights"):
         deeplense.load(others)
 
 
 def test_simulated_lenses_are_those_of_the_files(tmp_path):
     from deeplense.simulation.write import simulate_set
 
-    lenses = deeplense.simulate("model_i", 6, seed=1, classes=("no_sub", "sub"))
-    simulate_set("model_i", tmp_path, 6, ("no_sub", "sub"), 1, progress=False)
+    with torch.compiler.set_stance("force_eager"):  # compiling takes longer than six images
+        lenses = deeplense.simulate("model_i", 6, seed=1, classes=("no_sub", "sub"))
+        simulate_set("model_i", tmp_path, 6, ("no_sub", "sub"), 1, progress=False)
     np.testing.assert_array_equal(lenses.images, np.load(tmp_path / "images.npy").reshape(6, 150, 150))
     assert lenses.labels.tolist() == [0, 1] * 3
     assert [len(points) for points in lenses.subhalos] == [0, 25] * 3
@@ -236,7 +237,7 @@ def test_the_ten_lines_of_the_page(run, others, tmp_path):
     assert 5 <= len(code.strip().splitlines()) <= 12
     code = code.replace("runs/NAME", str(run)).replace("PATH/cutouts", str(others))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    environment |= {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "HOME": str(tmp_path)}
+    environment |= {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "TORCH_COMPILE_DISABLE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200
     )
