@@ -19,6 +19,8 @@ from accelerate.utils import broadcast_object_list, gather_object, parse_flag_fr
 from deeplense.config import TrainConfig
 from deeplense.data.batches import Batches, PixelStore, StreamBatches, TrainBatches
 from deeplense.data.imageset import ImageSet
+from deeplense.data.mixed import describe
+from deeplense.data.scale import say_scale
 from deeplense.data.simulated import load_data
 from deeplense.data.split import Split, counts_of
 from deeplense.errors import InputError, LostProcess, is_first_process
@@ -212,12 +214,13 @@ def announce(
 ) -> None:
     """Print what was derived, for a look before the hours go by."""
     counts = counts_of(images, split)
-    _, channels, height, width = images.pixels.shape
     optimization = config.optimization
     parameters = sum(parameter.numel() for parameter in model.parameters())
     share = optimization.batch_size // facts["world_size"]
     lines = {
-        "images": f"{len(images)} of {height} x {width} px, {channels} channel(s), from {config.data.data}",
+        "images": f"{len(images)} of {describe(images.pixels)}, from {config.data.data}",
+        "pixels": say_scale(images, batches.store.scale),
+        **({"positive": f"class {images.classes[1]} is label 1"} if len(images.classes) == 2 else {}),
         **{f"  {part}": said for part, said in counts.items()},
         **({"  online": f"{config.simulation.epoch_images} fresh ones an epoch"} if config.simulation.online else {}),
         "batch": f"{optimization.batch_size} = {facts['world_size']} process(es) x {optimization.grad_accum} part(s) x "
