@@ -97,7 +97,7 @@ def test_host_and_device_give_the_same_bits(dtype):
 
 def test_the_store_is_filled_in_place(monkeypatch):
     """Its parts and the whole beside one another would take twice the memory."""
-    monkeypatch.setattr("deeplense.data.batches.UPLOAD", 16)
+    monkeypatch.setattr("deeplense.data.store.UPLOAD", 16)
     monkeypatch.setattr(torch, "cat", None)
     images = image_set()
     store = batches(images).store
