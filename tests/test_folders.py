@@ -332,7 +332,7 @@ def test_a_folder_of_comparisons_is_no_run(run):
 def test_a_copy_of_a_run_is_no_second_seed():
     from deeplense.classification.comparison import SUMMARISED, _summary
 
-    scores = {name: 0.9 for name in SUMMARISED}
+    scores = dict.fromkeys(SUMMARISED, 0.9)
     runs = [{"run": name, "recipe": 0, "seed": seed, **scores} for name, seed in (("a", 0), ("copy", 0), ("b", 1))]
     runs[2]["roc_auc"] = 0.8
     summary = _summary(0, runs)

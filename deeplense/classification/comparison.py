@@ -133,7 +133,8 @@ def compare(contestants: Sequence[Contestant], labels: np.ndarray) -> dict[str, 
 
 def _summary(place: int, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Mean and spread over the runs of one recipe. A copy of a run is not a second seed."""
-    members, copies = [], []
+    members: list[dict[str, Any]] = []
+    copies: list[dict[str, Any]] = []
     seen: set[tuple[Any, ...]] = set()
     for run in runs:
         if run["recipe"] == place:

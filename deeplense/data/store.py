@@ -69,8 +69,8 @@ class PixelStore:
     @property
     def usual(self) -> dict[str, Any]:
         """Type, unit, kind of channels and shape of most of the images."""
-        mixed = isinstance(self.host, Mixed)
-        kind, shape = self.host.usual if mixed else (self.host.dtype.name, self.host.shape[1:])
+        pixels = self.host
+        kind, shape = pixels.usual if isinstance(pixels, Mixed) else (pixels.dtype.name, pixels.shape[1:])
         unit = Counter(self._units.tolist()).most_common(1)[0][0]
         rgb = self._rgb if isinstance(self._rgb, bool) else bool(self._rgb.mean() > 0.5)
         return {"stored": "float32" if kind == "float16" else kind, "unit": unit, "rgb": rgb, "shape": shape}

@@ -120,7 +120,7 @@ class _Search:
 
     def stacked(self, rows: list[Any]) -> np.ndarray | None:
         """Equal rows of numbers as (H, W), or planes as (C, H, W)."""
-        arrays = []
+        arrays: list[np.ndarray] = []
         for row in rows:
             array = self.numbers(row)
             if array is None or (arrays and array.shape != arrays[0].shape):
