@@ -262,6 +262,9 @@ class ComputeConfig(_Settings):
     """Compile the network with torch.compile: slower to start, faster afterwards."""
     channels_last: bool = True
     """Memory layout that convolutions prefer on most hardware."""
+    deterministic: bool = False
+    """The same bits whenever a run is repeated on the same GPU, at the cost of slower kernels, and no other choice
+    of convolutions than cuDNN's first. A CPU's runs repeat themselves to the bit as they are."""
     sync_batchnorm: bool = False
     """Several processes: statistics of batch norm over the global batch, as one process has them."""
 

@@ -152,9 +152,13 @@ class PixelStore:
     def _upload(self) -> None:
         """All pixels to the device; and where each image is, if there are several sizes."""
         if not isinstance(self.host, Mixed):
-            # Copied, as a map is read-only.
-            parts = [self._convert(rows, torch.from_numpy(np.array(some))) for rows, some in chunks(self.host, UPLOAD)]
-            self.on_device = [torch.cat(parts)]
+            whole: torch.Tensor | None = None
+            for rows, some in chunks(self.host, UPLOAD):
+                part = self._convert(rows, torch.from_numpy(np.array(some)))  # copied, as a map is read-only
+                # Filled in place: the parts and the whole at once would need the memory twice.
+                whole = part.new_empty(len(self.host), *part.shape[1:]) if whole is None else whole
+                whole[torch.from_numpy(rows).to(self.device)] = part
+            self.on_device = [] if whole is None else [whole]
             return
         self.on_device = []
         self._tensor_of, self._place_of = np.zeros((2, len(self.host)), np.int64)
