@@ -19,7 +19,7 @@ def write_json(file: Path, content: Any) -> None:
 def write_text(file: Path, content: str) -> None:
     """Write so that `file` is at any moment whole."""
     aside = file.with_name(f".{file.name}.partial")
-    aside.write_text(content)
+    aside.write_text(content, encoding="utf-8")
     aside.replace(file)
 
 

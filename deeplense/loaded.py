@@ -28,7 +28,6 @@ from deeplense.data.scale import say_scale
 from deeplense.errors import InputError
 from deeplense.evaluation.predict import predict, scoring_device
 from deeplense.scores.metrics import predict_labels
-from deeplense.simulation.write import simulate_set
 from deeplense.task import Trained
 from deeplense.tasks import load_run
 
@@ -135,6 +134,8 @@ def simulate(
     Raises:
         InputError: an unknown set or class, or a count below 1.
     """
+    from deeplense.simulation.write import simulate_set  # here, since it brings the compiler
+
     with tempfile.TemporaryDirectory(prefix="deeplense-") as folder:
         simulate_set(name, folder, count, classes, seed, device, progress=False)
         found = read_packed(Path(folder)).first(count)

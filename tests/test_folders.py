@@ -243,3 +243,125 @@ def test_the_ten_lines_of_the_page(run, others, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "sub" in done.stdout
+
+
+# ---- surroundings --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [7, 10])
+def test_figures_of_many_classes_with_strange_names(tmp_path, count):
+    """Galaxy10 has ten, and a dollar is no mathematics."""
+    from deeplense.figures.scores import plot_confusion, plot_precision_recall, plot_roc, plot_scores
+    from deeplense.scores.metrics import score
+
+    names = tuple(f"sub$x^{number}$" for number in range(count))
+    random = np.random.default_rng(0)
+    labels = np.arange(100) % count
+    chances = random.dirichlet(np.ones(count), 100)
+    scores = score(labels, chances, names, 0.5)
+    for plot in (plot_roc, plot_precision_recall, plot_scores):
+        plot(tmp_path / "a.png", labels, chances, scores, "run $a^$b$")
+    plot_confusion(tmp_path / "a.png", scores, "run $a^$b$")
+
+
+@pytest.mark.parametrize(
+    ("variables", "first"),
+    [
+        ({"RANK": "1"}, True),  # left behind
+        ({"RANK": ""}, True),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, False),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, True),
+        ({"RANK": "x", "WORLD_SIZE": ""}, True),
+    ],
+)
+def test_errors_are_said_whatever_is_in_the_environment(monkeypatch, variables, first):
+    from deeplense.errors import is_first_process
+
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_process() == first
+
+
+def test_half_a_launch_is_refused_in_a_line(monkeypatch):
+    from deeplense.training.session import make_accelerator
+
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="WORLD_SIZE is 2, and there is no RANK and no MASTER_ADDR and no MASTER_PORT"):
+        make_accelerator(TrainConfig())
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(InputError, match="the variable WORLD_SIZE is «two»: unset it"):
+        make_accelerator(TrainConfig())
+
+
+def test_a_relative_folder_is_found_from_anywhere(data, monkeypatch):
+    import datetime
+
+    from deeplense.runs import named
+
+    monkeypatch.chdir(data.parent)
+    now = datetime.datetime(2026, 1, 1)
+    assert named(TrainConfig(data=DataConfig(data="lenses")), now).data.data == str(data)
+    assert named(TrainConfig(data=DataConfig(data="model_i")), now).data.data == "model_i"
+    (data.parent / "model_i").mkdir()
+    assert named(TrainConfig(data=DataConfig(data="./model_i")), now).data.data == str(data.parent / "model_i")
+
+
+def test_a_folder_called_like_a_set_is_mentioned(tmp_path, monkeypatch, capsys):
+    from deeplense.data.simulated import mention_folder
+
+    monkeypatch.chdir(tmp_path)
+    mention_folder("model_i")
+    assert capsys.readouterr().err == ""
+    (tmp_path / "model_i").mkdir()
+    mention_folder("model_i")
+    assert "is the simulated set of that name, and not the folder: give ./model_i" in capsys.readouterr().err
+
+
+def test_a_folder_of_comparisons_is_no_run(run):
+    from deeplense.evaluation.scored import without_comparisons
+
+    (run.parent / "comparison").mkdir()
+    config = parse(EvaluateConfig, [str(path) for path in sorted(run.parent.iterdir())], "")
+    assert without_comparisons(config).runs == (run,)
+
+
+def test_a_copy_of_a_run_is_no_second_seed():
+    from deeplense.classification.comparison import SUMMARISED, _summary
+
+    scores = dict.fromkeys(SUMMARISED, 0.9)
+    runs = [{"run": name, "recipe": 0, "seed": seed, **scores} for name, seed in (("a", 0), ("copy", 0), ("b", 1))]
+    runs[2]["roc_auc"] = 0.8
+    summary = _summary(0, runs)
+    assert (summary["runs"], summary["seeds"], summary["copies"]) == (["a", "b"], [0, 1], ["copy"])
+
+
+def test_a_run_is_exported_without_its_images(run, data, tmp_path, capsys):
+    from deeplense.export.write import export
+
+    config = json.loads((run / "config.json").read_text())
+    config["data"]["data"] = str(tmp_path / "gone")
+    (run / "config.json").write_text(json.dumps(config))
+    exported = export(run, "torch", tmp_path / "a.pt2")
+    assert exported.shape == (1, 40, 40)
+    assert exported.difference < 1e-4
+    assert "checked on made-up images" in capsys.readouterr().err
+
+
+def test_a_locale_that_knows_no_utf_8(run, others):
+    (others / "sub" / "0000.png").rename(others / "sub" / "größe.png")
+    code = "import deeplense, sys; print(*deeplense.load(sys.argv[1]).predict(sys.argv[2]).paths)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+    environment["PYTHONIOENCODING"] = "ascii:backslashreplace"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(run), str(others)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "gr" in done.stdout

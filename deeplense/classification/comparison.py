@@ -132,12 +132,20 @@ def compare(contestants: Sequence[Contestant], labels: np.ndarray) -> dict[str, 
 
 
 def _summary(place: int, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and spread over the runs of one recipe."""
-    members = [run for run in runs if run["recipe"] == place]
+    """Mean and spread over the runs of one recipe. A copy of a run is not a second seed."""
+    members: list[dict[str, Any]] = []
+    copies: list[dict[str, Any]] = []
+    seen: set[tuple[Any, ...]] = set()
+    for run in runs:
+        if run["recipe"] == place:
+            same = tuple(run[name] for name in ("seed", *SUMMARISED))
+            (copies if same in seen else members).append(run)
+            seen.add(same)
     summary: dict[str, Any] = {
         "recipe": place,
         "runs": [run["run"] for run in members],
         "seeds": [run["seed"] for run in members],
+        "copies": [run["run"] for run in copies],
     }
     for name in SUMMARISED:
         values = [run[name] for run in members]
@@ -226,7 +234,7 @@ def write_comparison(
 
 
 def _write_table(file: Path, comparison: dict[str, Any]) -> None:
-    with file.open("w", newline="") as table:
+    with file.open("w", newline="", encoding="utf-8") as table:
         writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         for run in comparison["runs"]:
@@ -240,7 +248,7 @@ def _write_predictions(file: Path, contestants: Sequence[Contestant], images: Im
     """path,label, and for each run the probability of each class."""
     assert images.labels is not None
     classes = contestants[0].card.classes
-    with file.open("w", newline="") as table:
+    with file.open("w", newline="", encoding="utf-8") as table:
         writer = csv.writer(table)
         names = [f"{contestant.name}: p_{name}" for contestant in contestants for name in classes]
         writer.writerow(["path", "label", *names])
@@ -285,6 +293,8 @@ def say(comparison: dict[str, Any]) -> str:
                 f"ROC AUC {area['mean']:.5f} ± {area['std']:.5f} (standard deviation), "
                 f"accuracy {recipe['accuracy']['mean']:.4f} ± {recipe['accuracy']['std']:.4f}"
             )
+        if recipe["copies"]:
+            lines.append(f"{', '.join(recipe['copies'])}: a copy of another run, and no seed of its own")
     if "undefined" in comparison:
         lines.append(comparison["undefined"])
     return "\n".join([f"{comparison['n']} images", *lines])

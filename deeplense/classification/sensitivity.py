@@ -290,7 +290,7 @@ def _equal_parts(values: np.ndarray) -> np.ndarray:
 
 def _write_table(file: Path, rows: list[Row]) -> None:
     flat = [row.as_json() for row in rows]
-    with file.open("w", newline="") as table:
+    with file.open("w", newline="", encoding="utf-8") as table:
         writer = csv.DictWriter(table, list(flat[0]))
         writer.writeheader()
         writer.writerows(flat)

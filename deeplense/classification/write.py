@@ -58,7 +58,7 @@ def write_evaluation(
     predicted = predict_labels(chances, card.decides_at)
     labels = None if images.labels is None else images.labels[indices]
     with replacing(folder) as aside, reporting(aside, folder.parent.parent, Thumbnails(store, indices), title):
-        with (aside / "predictions.csv").open("w", newline="") as table:
+        with (aside / "predictions.csv").open("w", newline="", encoding="utf-8") as table:
             writer = csv.writer(table)
             writer.writerow(["path", "label", "predicted", *(f"p_{name}" for name in card.classes)])
             for row, index in enumerate(indices):

@@ -68,11 +68,12 @@ class PixelStore:
 
     @property
     def usual(self) -> dict[str, Any]:
-        """Type, unit and kind of channels of most of the images."""
-        kind = self.host.usual[0] if isinstance(self.host, Mixed) else self.host.dtype.name
+        """Type, unit, kind of channels and shape of most of the images."""
+        pixels = self.host
+        kind, shape = pixels.usual if isinstance(pixels, Mixed) else (pixels.dtype.name, pixels.shape[1:])
         unit = Counter(self._units.tolist()).most_common(1)[0][0]
         rgb = self._rgb if isinstance(self._rgb, bool) else bool(self._rgb.mean() > 0.5)
-        return {"stored": "float32" if kind == "float16" else kind, "unit": unit, "rgb": rgb}
+        return {"stored": "float32" if kind == "float16" else kind, "unit": unit, "rgb": rgb, "shape": shape}
 
     def batches(self, index: np.ndarray, places: Iterable[slice]) -> Iterator[Pixels]:
         """For each of `places` in `index` (n,), the pixels (B, channels, H, W) as `augment.to_unit` gives them."""

@@ -85,7 +85,7 @@ def truth_of(images: ImageSet, indices: np.ndarray, crop: float = 1.0) -> Truth 
 
 def _catalog(folder: Path, wanted: set[str]) -> dict[str, dict[str, Any]]:
     """The rows of the catalogue by content, of the images wanted."""
-    with (folder / "catalog.csv").open(newline="") as table:
+    with (folder / "catalog.csv").open(newline="", encoding="utf-8") as table:
         return {row["sha256"]: row for row in csv.DictReader(table) if row["sha256"] in wanted}
 
 

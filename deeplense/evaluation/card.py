@@ -38,6 +38,8 @@ class Card:
     """What their numbers count: `decode.unit_of`."""
     rgb: bool = False
     """Whether their channels are colours for the eye."""
+    shape: tuple[int, ...] = ()
+    """Their channels, height and width."""
     mean: float | None = MEAN
     std: float | None = STD
     """None: each image has its own."""
@@ -72,7 +74,11 @@ class Card:
     def read(cls, content: dict[str, Any]) -> Self:
         """A card from what its JSON file says. Raises what dataclasses raise for what is missing or unknown."""
         scale = content.get("scale")
-        own = {"classes": tuple(content["classes"]), "bands": tuple(content.get("bands", ()))}
+        own = {
+            "classes": tuple(content["classes"]),
+            "bands": tuple(content.get("bands", ())),
+            "shape": tuple(content.get("shape", ())),
+        }
         return cls(**{**content, **own, "scale": None if scale is None else Scale(**scale)})
 
     def for_pixels(self, store: PixelStore) -> Self:

@@ -15,7 +15,7 @@ from deeplense.data.imageset import ImageSet
 from deeplense.data.names import parse_class_map, translated
 from deeplense.data.near import looks_of, near_pairs
 from deeplense.data.opening import opening_of
-from deeplense.data.simulated import load_data, simulated
+from deeplense.data.simulated import load_data, mention_folder, simulated
 from deeplense.data.split import PARTS, read_looks, read_split, refuse_other_labels
 from deeplense.errors import InputError
 from deeplense.evaluation.card import Card
@@ -23,6 +23,14 @@ from deeplense.simulation.sets import SETS
 
 RESERVED = (*PARTS, "all", "sensitivity", "")
 """Names that say what an evaluation is of."""
+
+
+def without_comparisons(config: EvaluateConfig) -> EvaluateConfig:
+    """The same without what `runs/*` gives beside runs: the folder of their comparisons."""
+    runs = tuple(run for run in config.runs if run.name != "comparison" or (run / "config.json").is_file())
+    if not runs or runs == config.runs:
+        return config
+    return dataclasses.replace(config, runs=runs)
 
 
 def choose_images(
@@ -197,6 +205,7 @@ def _open_other(run: Path, card: Card, config: EvaluateConfig) -> ImageSet:
     where = config.data
     assert where is not None
     if where in SETS:
+        mention_folder(where)
         images = simulated(where, config.count, card.classes, config.simulation_seed, "cpu")
     else:
         images = load_images(where, config.bad_images, False, opening_of(config, card.bands))

@@ -47,7 +47,7 @@ def write_card(run: Path, exported: Exported) -> Path:
     parts += [f"## {title}\n\n{text}" for title, text in sections.items()]
     card = exported.file.with_name(f"{exported.file.name}.md")
     try:
-        card.write_text("\n\n".join(parts) + "\n")
+        card.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"--out: {card} cannot be written ({error.strerror}): give another") from None
     return card
@@ -222,7 +222,7 @@ def _first_session(run: Path) -> dict[str, Any]:
 def _read(file: Path) -> dict[str, Any]:
     """A JSON file of the run folder; empty where there is none, since a card can be written without it."""
     try:
-        return json.loads(file.read_text())
+        return json.loads(file.read_text(encoding="utf-8"))
     except OSError:
         return {}
     except ValueError:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from deeplense.figures.style import IMAGE_MAP, STYLE, to_display
+from deeplense.figures.style import IMAGE_MAP, STYLE, literal, to_display
 
 
 @mpl.rc_context(STYLE)
@@ -33,14 +33,14 @@ def plot_samples(file: Path, images: np.ndarray, names: Sequence[str], title: st
         axes_row[0].text(
             -0.06,
             0.5,
-            name,
+            literal(name),
             rotation=90,
             ha="right",
             va="center",
             transform=axes_row[0].transAxes,
             fontsize=9,
         )
-    figure.suptitle(title, fontsize=9.5)
+    figure.suptitle(literal(title), fontsize=9.5)
     figure.savefig(file)
 
 

@@ -29,6 +29,11 @@ COLORS = (
 IMAGE_MAP = "magma"
 
 
+def literal(text: str) -> str:
+    """A name that somebody has given, as it is: matplotlib reads what is between two dollars as mathematics."""
+    return text.replace("$", r"\$")
+
+
 def to_display(image: np.ndarray) -> np.ndarray:
     """(C, H, W) in [0, 1] of an image of any range, to the square root, as faint arcs stand beside bright lenses."""
     if len(image) not in (1, 3):

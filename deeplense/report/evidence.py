@@ -71,7 +71,7 @@ def read_evidence(folder: Path, card: dict[str, Any]) -> Evidence:
         folder: of the evaluation.
         card: `best/model.json`, for the threshold of images without labels.
     """
-    with (folder / "predictions.csv").open(newline="") as table:
+    with (folder / "predictions.csv").open(newline="", encoding="utf-8") as table:
         reader = csv.DictReader(table)
         columns = [name for name in reader.fieldnames or () if name.startswith("p_")]
         rows = list(reader)
@@ -99,7 +99,7 @@ def read_json(file: Path) -> dict[str, Any]:
     A report is worth having without its settings or its record, so a file that is damaged counts as missing.
     """
     try:
-        content = json.loads(file.read_text(), parse_constant=lambda _: None)
+        content = json.loads(file.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -108,7 +108,7 @@ def read_json(file: Path) -> dict[str, Any]:
 def count_split(file: Path) -> dict[str, dict[str, int]]:
     """Images of each class in each part, from `split.csv`: class -> part -> count. Empty if there is no such file."""
     try:
-        with file.open(newline="") as table:
+        with file.open(newline="", encoding="utf-8") as table:
             counts = Counter((row["class"], row["split"]) for row in csv.DictReader(table))
     except (OSError, ValueError, KeyError, csv.Error):
         return {}

@@ -145,13 +145,13 @@ def _claim(directory: Path, about: dict[str, Any], count: int, form: Format) -> 
     elif any(path != draft for path in directory.iterdir()):
         raise InputError(f"{directory}: holds other files: give an empty folder or a new one")
     # In full before it has its name: an interruption leaves the old one or none.
-    draft.write_text(json.dumps({**about, "count": count}, indent=2) + "\n")
+    draft.write_text(json.dumps({**about, "count": count}, indent=2) + "\n", encoding="utf-8")
     draft.replace(file)
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        about = json.loads(file.read_text())
+        about = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(about, dict) and isinstance(about.get("count"), int):
             return about
     except ValueError:

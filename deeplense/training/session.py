@@ -40,6 +40,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     Raises:
         InputError: the processes do not divide the batch, or the device lacks the precision.
     """
+    _refuse_half_a_launch()
     # Said outright, or several processes without a GPU would each believe that they are alone.
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     # The others may have to wait while one decodes or simulates a large set.
@@ -62,6 +63,22 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     log_with = None if config.tracking.wandb == "disabled" else "wandb"
     return Accelerator(cpu=cpu, mixed_precision=precision, log_with=log_with)
+
+
+def _refuse_half_a_launch() -> None:
+    """What launchers say in the environment is said whole, or was left there by something else."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        if not os.environ.get(name, "0").strip():
+            del os.environ[name]  # empty: as good as not there
+        elif not os.environ.get(name, "0").strip().isdecimal():
+            raise InputError(f"the variable {name} is «{os.environ[name]}»: unset it, or start with accelerate launch")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+        if missing:
+            raise InputError(
+                f"the variable WORLD_SIZE is {os.environ['WORLD_SIZE']}, and there is no {' and no '.join(missing)}: "
+                "unset it, or start with accelerate launch or torchrun"
+            )
 
 
 def _use_cores(state: PartialState) -> None:

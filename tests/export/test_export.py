@@ -20,6 +20,7 @@ from deeplense.classification.card import ModelCard
 from deeplense.cli import parse, save_config
 from deeplense.config import DataConfig, RunConfig, TrainConfig
 from deeplense.data.images import load_images
+from deeplense.data.store import PixelStore
 from deeplense.errors import InputError, TrainingError
 from deeplense.export import __main__ as command
 from deeplense.export import write
@@ -106,8 +107,9 @@ def made_run(folder, data, channels=1, normalize="auto", size=32, **treatment):
     )  # fmt: skip
     (folder / "best").mkdir(parents=True)
     save_file(model.state_dict(), folder / "best" / "model.safetensors")
-    write_json(folder / "best" / "model.json", dataclasses.asdict(card))
     data_config = DataConfig(data=str(data), image_size=size, channels=channels, normalize=normalize, **treatment)
+    card = card.for_pixels(PixelStore(images, data_config, torch.device("cpu")))
+    write_json(folder / "best" / "model.json", dataclasses.asdict(card))
     save_config(TrainConfig(data=data_config, run=RunConfig(name="made")), folder / "config.json")
     return folder
 
