@@ -10,7 +10,9 @@ from accelerate import Accelerator
 
 from deeplense.data.batches import PixelStore
 from deeplense.evaluation.predict import predict
+from deeplense.network.features import Watched
 from deeplense.network.views import Views, average
+from deeplense.scores.familiarity import Familiarity, Look
 from deeplense.scores.symmetry import ALL
 
 
@@ -26,6 +28,8 @@ class Predictions:
     """(m,) which of the n images were looked at in all eight views."""
     shown: tuple[int, ...]
     """The views that training has shown, which averages are over."""
+    look: Look | None = None
+    """What the images look like to the run; None: it does not know."""
 
 
 def predict_views(
@@ -37,6 +41,7 @@ def predict_views(
     tta: bool = False,
     batch_size: int | None = None,
     accelerator: Accelerator | None = None,
+    familiarity: Familiarity | None = None,
 ) -> Predictions:
     """Predict images, and some or all of them in their eight views.
 
@@ -45,16 +50,21 @@ def predict_views(
         viewed: (m,) places in `indices`, ascending: those to look at in all views.
         shown: the views that training has shown: `symmetry.shown_views`.
         tta: what is scored is the average over those, and not the image as it is.
+        familiarity: by which images are looked at in the same pass, as they are.
     """
 
-    def look(some: np.ndarray, which: tuple[int, ...]) -> torch.Tensor:
-        return predict(Views(model, which), store, some, batch_size, accelerator).unflatten(1, (len(which), -1))
+    def ask(some: np.ndarray, which: tuple[int, ...], watch: Familiarity | None = None) -> tuple[torch.Tensor, Look | None]:
+        views = Views(model, which)
+        network = views if watch is None else Watched(model, watch.stages, views)
+        said = predict(network, store, some, batch_size, accelerator)
+        logits, features = said.tensor_split([said.shape[1] - (watch.features if watch else 0)], 1)
+        return logits.unflatten(1, (len(which), -1)), watch and watch.look(features.cpu().numpy())
 
     scored = shown if tta else (0,)
     if len(viewed) == len(indices) or len(scored) == len(ALL):
-        everything = look(indices, ALL)
+        everything, look = ask(indices, ALL, familiarity)
         own, views = everything[:, list(scored)], everything[viewed]
     else:
-        own = look(indices, scored)
-        views = look(indices[viewed], ALL) if len(viewed) else torch.empty(0, len(ALL), 1)
-    return Predictions(average(own), views, viewed, shown)
+        own, look = ask(indices, scored, familiarity)
+        views = ask(indices[viewed], ALL)[0] if len(viewed) else torch.empty(0, len(ALL), 1)
+    return Predictions(average(own), views, viewed, shown, look)
