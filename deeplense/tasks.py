@@ -8,6 +8,7 @@ from pathlib import Path
 from deeplense.cli import load_config
 from deeplense.config import TrainConfig
 from deeplense.errors import InputError
+from deeplense.evaluation.best import best_folder
 from deeplense.task import Task, Trained, load_trained
 
 TASKS = {"classify": "deeplense.classification.task:Classification"}
@@ -34,5 +35,6 @@ def load_run(run: Path) -> Trained:
     Raises:
         InputError: there are none, or they are damaged.
     """
+    best_folder(run)  # a folder that is no run has no settings either, but this says it better
     config = load_config(run / "config.json")
     return load_trained(run, config, find_task(config.task))

@@ -1,8 +1,10 @@
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
-from conftest import run_python
+from conftest import ROOT, run_python
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -147,3 +149,14 @@ def test_help_waits_for_no_heavy_library(command):
 def test_one_line_and_exit_code_2():
     done = run_python("train.py", "--lr", "-1")
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: --lr -1.0: give a learning rate above 0\n")
+
+
+def test_a_reader_that_goes_is_no_error():
+    """`train.py --help | head -1`."""
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} train.py --help | head -1; exit ${{PIPESTATUS[0]}}"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.startswith("usage: ")
+    assert done.stderr == ""
+    assert done.returncode in (0, 141)  # whether it has written all before head goes is a race

@@ -313,7 +313,32 @@ def test_validation_images_that_are_gone_are_named(copy, others, tmp_path):
     run(copy, "--data", others)
     message = refused(copy, "--data", others, "--tta")
     assert message.startswith(f"--tta needs the validation images of {copy}: ")
-    assert "there is no such folder" in message
+    assert f"was made with the images at {tmp_path / 'gone'}, where there is no folder now" in message
+
+
+def test_images_that_have_moved_are_found_by_content(copy, others, lenses, tmp_path, capsys):
+    """Under other names, among others; the part of the run that is there is scored as it was at the end of training."""
+    known = {row["path"]: float(row["p_sub"]) for row in predictions(copy / "evaluation" / "test")}
+    rewrite(copy / "config.json", data={**json.loads((copy / "config.json").read_text())["data"], "data": "/gone"})
+    message = refused(copy)
+    assert message == (
+        f"{copy} was made with the images at /gone, where there is no folder now: say where they are, with "
+        "--data NEW --split test, which finds its test part there by content"
+    )
+    moved = shutil.copytree(others, tmp_path / "moved")
+    for path in lenses.rglob("*.png"):
+        shutil.copy(path, moved / path.parent.name / f"moved-{path.name}")
+    assert "were trained on or chosen by" in refused(copy, "--data", moved).replace("was trained", "were trained")
+    run(copy, "--data", moved, "--split", "test")
+    rows = predictions(copy / "evaluation" / "moved-test")
+    assert {row["path"].replace("moved-", ""): float(row["p_sub"]) for row in rows} == pytest.approx(known, abs=1e-6)
+    assert metrics(copy, "moved-test")["roc_auc"] == metrics(copy)["roc_auc"]
+    run(copy, "--data", moved, "--split", "test", "--tta")
+    (moved / "sub" / f"moved-{next(path for path in known if path.startswith('sub'))[4:]}").unlink()
+    capsys.readouterr()
+    run(copy, "--data", moved, "--split", "test")
+    assert capsys.readouterr().err.startswith(f"note: 1 of the {len(known)} images of part test are not at {moved}")
+    assert "none of the 48 images" in refused(copy, "--data", others, "--split", "test")
 
 
 @pytest.fixture

@@ -131,6 +131,33 @@ def test_an_existing_run_is_never_written_over(trained, lenses):
     assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
 
 
+def test_a_finished_run_of_constant_rate_can_go_on(lenses, tmp_path):
+    """Four epochs, or two and then two more: the same bits."""
+    place = ("debug", *SMALL, "--data", lenses, "--output-dir", tmp_path)
+    whole, longer = (tmp_path / name for name in ("whole", "longer"))
+    for name, epochs, *more in (("whole", 4), ("longer", 2), ("longer", 4, "--resume")):
+        done = run_python("train.py", *place, "--name", name, "--epochs", epochs, *more)
+        assert done.returncode == 0, done.stderr
+    for file in ("best/model.safetensors", "evaluation/test/predictions.csv", "config.json"):
+        own = (longer / file).read_bytes()
+        assert own.replace(b'"longer"', b'"whole"') == (whole / file).read_bytes()
+    assert json.loads((longer / "summary.json").read_text())["epochs"] == 4
+    done = run_python("train.py", *place, "--name", "longer", "--epochs", 4, "--resume")
+    assert "is complete: nothing to do" in done.stdout
+    assert "--epochs is 3, but 4 in" in refused(*place, "--name", "longer", "--epochs", 3, "--resume")
+
+
+def test_a_schedule_that_depends_on_the_end_cannot_go_on(trained, lenses, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    config["optimization"]["schedule"] = "cosine"
+    (run / "config.json").write_text(json.dumps(config))
+    flags = ("--config", run / "config.json", "--resume", "--epochs", "9", "--output-dir", tmp_path, "--name", "run")
+    message = refused(*flags)
+    assert "--epochs is 9, but 4 in" in message
+    assert message.endswith(f"start anew, with --init {run / 'best' / 'model.safetensors'}")
+
+
 def test_a_folder_that_is_no_run_is_left_alone(lenses, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")

@@ -42,17 +42,23 @@ def keep_best(folder: Path, network: torch.nn.Module, card: Card) -> None:
         ) from None
 
 
+def best_folder(run: Path) -> Path:
+    """Where the best weights of `run` are. Raises `InputError` if there are none."""
+    folder = run / "best"
+    if not folder.is_dir() and replaced_name(folder).is_dir():
+        folder = replaced_name(folder)  # a crash between two renames
+    if not (folder / "model.safetensors").is_file():
+        raise InputError(f"{run} has no weights (best/model.safetensors): give the folder of a run that has validated")
+    return folder
+
+
 def read_best(run: Path, kind: type[C]) -> tuple[Path, State, C]:
     """The folder of the best weights of `run`, the weights, and their card.
 
     Raises:
         InputError: there are none, or they are damaged.
     """
-    folder = run / "best"
-    if not folder.is_dir() and replaced_name(folder).is_dir():
-        folder = replaced_name(folder)  # a crash between two renames
-    if not (folder / "model.safetensors").is_file():
-        raise InputError(f"{run} has no weights (best/model.safetensors): give the folder of a run that has validated")
+    folder = best_folder(run)
     try:
         content = json.loads((folder / "model.json").read_text())
         card = kind(**{**content, "classes": tuple(content["classes"])})
