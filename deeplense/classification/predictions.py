@@ -31,6 +31,18 @@ class Predictions:
     look: Look | None = None
     """What the images look like to the run; None: it does not know."""
 
+    def take(self, keep: np.ndarray) -> Predictions:
+        """Of the images that `keep` (n,) bool says."""
+        place = np.cumsum(keep) - 1
+        seen = keep[self.viewed]
+        return dataclasses.replace(
+            self,
+            logits=self.logits[torch.from_numpy(np.flatnonzero(keep)).to(self.logits.device)],
+            views=self.views[torch.from_numpy(np.flatnonzero(seen)).to(self.views.device)],
+            viewed=place[self.viewed[seen]],
+            look=self.look and self.look.take(np.flatnonzero(keep)),
+        )
+
 
 def predict_views(
     model: torch.nn.Module,
@@ -53,18 +65,22 @@ def predict_views(
         familiarity: by which images are looked at in the same pass, as they are.
     """
 
-    def ask(some: np.ndarray, which: tuple[int, ...], watch: Familiarity | None = None) -> tuple[torch.Tensor, Look | None]:
-        views = Views(model, which)
-        network = views if watch is None else Watched(model, watch.stages, views)
-        said = predict(network, store, some, batch_size, accelerator)
-        logits, features = said.tensor_split([said.shape[1] - (watch.features if watch else 0)], 1)
-        return logits.unflatten(1, (len(which), -1)), watch and watch.look(features.cpu().numpy())
+    def ask(some: np.ndarray, which: tuple[int, ...]) -> torch.Tensor:
+        return predict(Views(model, which), store, some, batch_size, accelerator).unflatten(1, (len(which), -1))
+
+    def ask_and_look(which: tuple[int, ...]) -> tuple[torch.Tensor, Look | None]:
+        if familiarity is None:
+            return ask(indices, which), None
+        watched = Watched(model, familiarity.stages, Views(model, which))
+        said = predict(watched, store, indices, batch_size, accelerator)
+        logits, features = said[:, : -familiarity.features], said[:, -familiarity.features :]
+        return logits.unflatten(1, (len(which), -1)), familiarity.look(features.cpu().numpy())
 
     scored = shown if tta else (0,)
     if len(viewed) == len(indices) or len(scored) == len(ALL):
-        everything, look = ask(indices, ALL, familiarity)
+        everything, look = ask_and_look(ALL)
         own, views = everything[:, list(scored)], everything[viewed]
     else:
-        own, look = ask(indices, scored, familiarity)
-        views = ask(indices[viewed], ALL)[0] if len(viewed) else torch.empty(0, len(ALL), 1)
+        own, look = ask_and_look(scored)
+        views = ask(indices[viewed], ALL) if len(viewed) else torch.empty(0, len(ALL), 1)
     return Predictions(average(own), views, viewed, shown, look)

@@ -26,7 +26,9 @@ class TurnedStore(PixelStore):
         """
         height, width = store.host.shape[2:]
         if height != width:
-            raise InputError(f"--turn-test: the images have {height} x {width} pixels: give square ones, or leave it out")
+            raise InputError(
+                f"--turn-test: the images have {height} x {width} pixels: give square ones, or leave it out"
+            )
         vars(self).update(vars(store))
         self.views = np.array([int(sha256[:8], 16) % len(ALL) for sha256 in hashes])
 

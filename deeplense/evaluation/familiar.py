@@ -55,8 +55,8 @@ def get_acquainted(
                 noise = torch.randn(some.shape, generator=random).to(some)
                 seen = change(some, noise)
                 own.append(looks(standardized(seen) if store.config.standardize else seen))
-    some = np.sort(np.random.default_rng(0).permutation(validation)[:KNOWN])
-    known = [looks(images) for images in plain_batches(store, some, size)]
+    held_out = np.sort(np.random.default_rng(0).permutation(validation)[:KNOWN])
+    known = [looks(images) for images in plain_batches(store, held_out, size)]
     (*_, last) = widths(network, stages, next(plain_batches(store, validation[:2], 2)))
     return fit(_array(usual), [_array(own) for own in changed], _array(known), PIXEL_FEATURES, last, tuple(stages))
 

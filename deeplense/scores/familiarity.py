@@ -65,8 +65,17 @@ class Look:
         beta-binomial law, whatever the law of the strangeness.
         """
         m, n = len(self.known), len(self.familiarity)
-        j = int(np.ceil(FOREIGN * m - 1e-9))
-        return float(stats.betabinom.sf(self.foreign.sum() - 1, n, j, m + 1 - j))
+        return float(stats.betabinom.sf(self.foreign.sum() - 1, n, self._beyond, m + 1 - self._beyond))
+
+    @property
+    def border(self) -> float:
+        """Strangeness above which an image is foreign."""
+        return float(np.sort(self.known.max(1))[-self._beyond])
+
+    @property
+    def _beyond(self) -> int:
+        """An image is foreign that is stranger than the validation image of this number, from the strangest down."""
+        return int(np.ceil(FOREIGN * len(self.known) - 1e-9))
 
     @property
     def many_foreign(self) -> bool:
@@ -102,9 +111,9 @@ class Familiarity:
     centre: np.ndarray
     scale: np.ndarray
     """(F,) mean and spread over training images."""
-    of_pixels: np.ndarray
+    whiten_pixels: np.ndarray
     """(P, P): centred and scaled features of pixels, times this, have unit covariance."""
-    of_last: np.ndarray
+    whiten_last: np.ndarray
     """(P + L, P + L): the same of the features of pixels and of the last stage together."""
     directions: np.ndarray
     """(F, D): centred and scaled features, times this, are how far a known change has moved an image, perhaps."""
@@ -118,6 +127,16 @@ class Familiarity:
     def features(self) -> int:
         """F."""
         return len(self.centre)
+
+    @property
+    def of_pixels(self) -> int:
+        """P."""
+        return len(self.whiten_pixels)
+
+    @property
+    def last(self) -> np.ndarray:
+        """The places of the features of pixels and of the last stage."""
+        return _last(self.features, self.of_pixels, len(self.whiten_last) - self.of_pixels)
 
     def look(self, features: np.ndarray) -> Look:
         """Of images by their features, (n, F)."""
@@ -134,15 +153,11 @@ class Familiarity:
         see what nobody thought of; a direction sees a small change that is lost among hundreds of features.
         """
         unit = (features - self.centre) / self.scale
-        of_pixels = len(self.of_pixels)
-        last = _last(self.features, of_pixels, len(self.of_last) - of_pixels)
-        raw = np.column_stack(
-            [
-                _length(unit[:, :of_pixels] @ self.of_pixels),
-                _length(unit[:, last] @ self.of_last),
-                unit @ self.directions,
-            ]
+        distances = (
+            _length(unit[:, : self.of_pixels] @ self.whiten_pixels),
+            _length(unit[:, self.last] @ self.whiten_last),
         )
+        raw = np.column_stack([*distances, unit @ self.directions])
         return ((raw - self.middle) / self.tail).astype(np.float32)
 
 
@@ -176,8 +191,8 @@ def fit(
         stages=stages,
         centre=centre,
         scale=scale,
-        of_pixels=_whitening(unit[:, :of_pixels]),
-        of_last=_whitening(unit[:, last]),
+        whiten_pixels=_whitening(unit[:, :of_pixels]),
+        whiten_last=_whitening(unit[:, last]),
         directions=np.concatenate(directions, axis=1),
         middle=np.zeros(1),
         tail=np.ones(1),
@@ -188,7 +203,7 @@ def fit(
     tail = (np.quantile(raw, 1 - TAIL, axis=0) - middle).clip(LEAST)
     found = dataclasses.replace(found, middle=middle, tail=tail)
     found = dataclasses.replace(found, known=found.measures(held_out))
-    return dataclasses.replace(found, **{name: value.astype(np.float32, order="C") for name, value in arrays_of(found)})
+    return Familiarity(stages, **{name: value.astype(np.float32, order="C") for name, value in arrays_of(found)})
 
 
 def arrays_of(familiarity: Familiarity) -> list[tuple[str, np.ndarray]]:
@@ -238,8 +253,8 @@ class Shift:
 
 
 def two_sample(some: np.ndarray, others: np.ndarray, seed: int = 0) -> Shift:
-    """Whether two sets of vectors, (n, T) and (m, T), have one law: the energy distance of their ranks (Székely & Rizzo,
-    J. Statistical Planning and Inference 143 (2013) 1249), and how often permuted ones have a larger one.
+    """Whether two sets of vectors, (n, T) and (m, T), have one law: the energy distance of their ranks (Székely and
+    Rizzo, J. Stat. Planning and Inference 143 (2013) 1249), and how often permuted ones have a larger one.
 
     Ranks, in each coordinate over both sets, so that a few images from far away do not hide the many.
     """
