@@ -202,8 +202,9 @@ def fit(
     middle = np.median(raw, axis=0)
     tail = (np.quantile(raw, 1 - TAIL, axis=0) - middle).clip(LEAST)
     found = dataclasses.replace(found, middle=middle, tail=tail)
-    found = dataclasses.replace(found, known=found.measures(held_out))
-    return Familiarity(stages, **{name: value.astype(np.float32, order="C") for name, value in arrays_of(found)})
+    # As it will be read: what is known has to be measured by the same numbers as what is asked.
+    found = Familiarity(stages, **{name: value.astype(np.float32, order="C") for name, value in arrays_of(found)})
+    return dataclasses.replace(found, known=found.measures(held_out))
 
 
 def arrays_of(familiarity: Familiarity) -> list[tuple[str, np.ndarray]]:
