@@ -9,8 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from deeplense.data.batches import PixelStore
-from deeplense.evaluation.predict import predict
-from deeplense.network.features import Watched
+from deeplense.evaluation.familiar import predict_and_look
 from deeplense.network.views import Views, average
 from deeplense.scores.familiarity import Familiarity, Look
 from deeplense.scores.symmetry import ALL
@@ -65,22 +64,16 @@ def predict_views(
         familiarity: by which images are looked at in the same pass, as they are.
     """
 
-    def ask(some: np.ndarray, which: tuple[int, ...]) -> torch.Tensor:
-        return predict(Views(model, which), store, some, batch_size, accelerator).unflatten(1, (len(which), -1))
-
-    def ask_and_look(which: tuple[int, ...]) -> tuple[torch.Tensor, Look | None]:
-        if familiarity is None:
-            return ask(indices, which), None
-        watched = Watched(model, familiarity.stages, Views(model, which))
-        said = predict(watched, store, indices, batch_size, accelerator)
-        logits, features = said[:, : -familiarity.features], said[:, -familiarity.features :]
-        return logits.unflatten(1, (len(which), -1)), familiarity.look(features.cpu().numpy())
+    def ask(some: np.ndarray, which: tuple[int, ...], known: Familiarity | None) -> tuple[torch.Tensor, Look | None]:
+        views = Views(model, which)
+        logits, look = predict_and_look(model, store, some, known, batch_size, accelerator, views)
+        return logits.unflatten(1, (len(which), -1)), look
 
     scored = shown if tta else (0,)
     if len(viewed) == len(indices) or len(scored) == len(ALL):
-        everything, look = ask_and_look(ALL)
+        everything, look = ask(indices, ALL, familiarity)
         own, views = everything[:, list(scored)], everything[viewed]
     else:
-        own, look = ask_and_look(scored)
-        views = ask(indices[viewed], ALL) if len(viewed) else torch.empty(0, len(ALL), 1)
+        own, look = ask(indices, scored, familiarity)
+        views = ask(indices[viewed], ALL, None)[0] if len(viewed) else torch.empty(0, len(ALL), 1)
     return Predictions(average(own), views, viewed, shown, look)

@@ -76,6 +76,7 @@ def truth_of(images: ImageSet, indices: np.ndarray, crop: float = 1.0) -> Truth 
         raise InputError(
             f"{folder}: its truth cannot be read ({type(error).__name__}: {error}): make the set again"
         ) from None
+    assert isinstance(images.pixels, np.ndarray)  # simulated images are of one size
     height, width = images.pixels.shape[2:]
     edges = (width * crop * scale / 2, height * crop * scale / 2)
     seen = [own[(np.abs(own[:, :2]) < edges).all(1)] for own in masses]

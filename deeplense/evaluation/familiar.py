@@ -8,17 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from safetensors import safe_open
 from safetensors.numpy import save as to_bytes
 
 from deeplense.data.augment import standardized
 from deeplense.data.batches import Batches, PixelStore, plain_batches
 from deeplense.errors import InputError, TrainingError
-from deeplense.evaluation.predict import eval_batch
+from deeplense.evaluation.predict import eval_batch, predict
 from deeplense.files import write_bytes
 from deeplense.network.changes import CHANGES
-from deeplense.network.features import PIXEL_FEATURES, Looks, widths
-from deeplense.scores.familiarity import Familiarity, arrays_of, fit
+from deeplense.network.features import PIXEL_FEATURES, Looks, Watched, widths
+from deeplense.scores.familiarity import Familiarity, Look, arrays_of, fit
 
 FILE = "familiarity.safetensors"
 """In the folder of the best weights."""
@@ -59,6 +60,31 @@ def get_acquainted(
     known = [looks(images) for images in plain_batches(store, held_out, size)]
     (*_, last) = widths(network, stages, next(plain_batches(store, validation[:2], 2)))
     return fit(_array(usual), [_array(own) for own in changed], _array(known), PIXEL_FEATURES, last, tuple(stages))
+
+
+def predict_and_look(
+    network: torch.nn.Module,
+    store: PixelStore,
+    indices: np.ndarray,
+    familiarity: Familiarity | None,
+    batch_size: int | None = None,
+    accelerator: Accelerator | None = None,
+    call: torch.nn.Module | None = None,
+) -> tuple[torch.Tensor, Look | None]:
+    """What `predict` gives of the images `indices`, (n, L), and how they look to a run, from the same pass.
+
+    Args:
+        network: that of the run, whose stages are watched.
+        familiarity: what the run keeps; None: nothing, and they are not looked at.
+        call: what is asked in place of `network`, and asks it; see `Watched`.
+    """
+    asked = network if call is None else call
+    if familiarity is None:
+        return predict(asked, store, indices, batch_size, accelerator), None
+    watched = Watched(network, familiarity.stages, asked)
+    everything = predict(watched, store, indices, batch_size, accelerator)
+    outputs, features = everything[:, : -familiarity.features], everything[:, -familiarity.features :]
+    return outputs, familiarity.look(features.cpu().numpy())
 
 
 def _array(parts: Sequence[torch.Tensor]) -> np.ndarray:

@@ -74,9 +74,10 @@ def _what(exported: Exported) -> str:
 
 
 def _range(exported: Exported) -> str:
-    if exported.dtype != "float32":
-        return "as in the image file" if exported.model.normalize != "minmax" else "of any brightness"
-    return "from 0 to 1" if exported.model.normalize == "range" else "of any unit, no NaN"
+    scale = exported.model.scale
+    if scale is None or scale.by == "image":
+        return "of any brightness" if exported.dtype != "float32" else "of any unit, no NaN"
+    return "as in the image file" if exported.dtype != "float32" else "from 0 to 1"
 
 
 def _how_to_call(exported: Exported) -> str:

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from deeplense.classification.card import ModelCard
 from deeplense.cli import load_config
 from deeplense.data.imageset import ImageSet
+from deeplense.data.mixed import Mixed, one_form
 from deeplense.data.simulated import load_data
 from deeplense.errors import InputError, TrainingError
 from deeplense.evaluation.predict import predict
@@ -132,7 +133,8 @@ def export(run: Path, form: Format, out: Path | None = None, size: tuple[int, in
     if not isinstance(card, ModelCard):
         raise InputError(f"{run} was trained to {card.task}: only classifiers can be exported")
     images = some_images(run, size)
-    pixels = images.pixels.astype(np.float32) if images.pixels.dtype.kind == "f" else images.pixels
+    pixels = one_form(images.pixels)
+    pixels = pixels.astype(np.float32) if pixels.dtype.kind == "f" else pixels
     module = FromPixels(network, card, trained.familiarity).eval()
     file = out or run / "export" / FILES[form]
     if file.suffix != Path(FILES[form]).suffix:
@@ -167,8 +169,10 @@ def some_images(run: Path, size: tuple[int, int] | None) -> ImageSet:
     """Images of a run, in equal steps through its set, in memory; resampled to another height and width if asked."""
     trained = load_config(run / "config.json")
     images = load_data(trained.data, trained.simulation, trained.split)
+    if isinstance(images.pixels, Mixed):
+        images = images.take(images.pixels.usual_rows.tolist())
     some = images.take(np.unique(np.linspace(0, len(images) - 1, CHECKED_IMAGES).astype(int)).tolist())
-    pixels = np.array(some.pixels)
+    pixels = np.array(one_form(some.pixels))
     if size is not None and size != pixels.shape[2:]:
         resized = F.interpolate(torch.from_numpy(pixels.astype(np.float32)), size=size, mode="bilinear", antialias=True)
         pixels = resized.numpy() if pixels.dtype.kind == "f" else resized.round().numpy().astype(pixels.dtype)

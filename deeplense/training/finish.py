@@ -12,7 +12,7 @@ from accelerate import Accelerator
 
 from deeplense.data.batches import Batches, PixelStore, plain_batches
 from deeplense.data.imageset import ImageSet
-from deeplense.data.split import Split
+from deeplense.data.split import Split, write_looks
 from deeplense.evaluation.familiar import get_acquainted, keep_familiarity
 from deeplense.figures.curves import plot_curves
 from deeplense.figures.samples import plot_samples
@@ -74,6 +74,7 @@ def finish(
     tracker.log_report("test", folder / "evaluation" / "test" / "report.html", position.step)
     tracker.log_weights(folder / "best")
     tracker.finish()
+    write_looks(folder, images, split)
     write_json(folder / "summary.json", summary)  # last: it says that nothing is left to do
     best = f"best of {position.epoch} epochs: {position.best_epoch}"
     print(f"{best}\ntest: {evaluation.said()}" if evaluation else f"{best}\nno test part, so no score", flush=True)

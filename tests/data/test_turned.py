@@ -42,5 +42,5 @@ def test_each_image_is_turned_in_its_own_way_whatever_its_place(placement):
 
 
 def test_only_square_images_can_be_turned():
-    with pytest.raises(InputError, match="--turn-test: the images have 8 x 9 pixels: give square ones"):
+    with pytest.raises(InputError, match="--turn-test: images have 8 x 9 pixels: give square ones"):
         turned(np.zeros((2, 1, 8, 9), np.uint8))
