@@ -379,6 +379,11 @@ class EvaluateConfig(_Settings):
     threshold that are fitted for it on the run's own validation images."""
     fpr: float | None = None
     """A threshold of this false-positive rate on the run's own validation images; none: the one kept with the run."""
+    foreign: Literal["say", "leave-out", "refuse"] = "say"
+    """More than 5 % of the images look like none that the run knows: say so first, score without those (and list
+    them), or stop. leave-out: leaves out fewer, too."""
+    turn_test: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Turn each image by a multiple of 90 degrees, and mirror some, as their content says: a lens has no up."""
     class_map: tuple[str, ...] = ()
     """With --data: what the run calls its classes, THEIRS=OURS (subhalo=cdm vortex=axion); synonyms that are common
     in this field are known."""
@@ -419,6 +424,12 @@ class EvaluateConfig(_Settings):
             not self.sensitivity or (self.fpr is None and not self.tta),
             "--sensitivity has false-positive rates of its own and takes images as they are: leave --fpr and --tta out",
         )
+        alone = len(self.runs) == 1 and not self.sensitivity
+        _require(
+            alone or self.foreign == "say",
+            f"--foreign {self.foreign} is for scoring one run: leave it out",
+        )
+        _require(alone or not self.turn_test, "--turn-test is for scoring one run: leave it out")
         _require_rate(self.fpr)
         _require(
             self.batch_size is None or self.batch_size >= 1, f"--batch-size {self.batch_size}: give 1 or more, or none"
