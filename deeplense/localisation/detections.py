@@ -6,7 +6,6 @@ import dataclasses
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from deeplense.localisation.network import CELL, DX, DY, LOG_DENSITY, LOG_MASS, LOG_MASS_SIGMA, LOG_SIGMA
 
@@ -49,10 +48,10 @@ class Detections:
 def detect(outputs: torch.Tensor) -> Detections:
     """The detections of images from what the network says of them, (n, 6, h, w).
 
-    Again and again the place is taken where the square of `ROUND` cells holds most of the density, and what it holds is
-    taken away, so that nothing is counted twice: the expected numbers of an image's detections sum to no more than the
-    whole. Place and mass are the means of the mixture in the square and their sigmas its standard deviations. What lies
-    within a beam of a stronger one is its wing, and no detection.
+    Again and again the densest cell is taken, and what the square of `ROUND` cells round it holds is taken away, so
+    that nothing is counted twice: the expected numbers of an image's detections sum to no more than the whole. Place
+    and mass are the means of the mixture in the square, and their sigmas its standard deviations. What lies within a
+    beam of a stronger one is its wing, and no detection.
     """
     left = outputs[:, LOG_DENSITY].exp().clone()  # (n, h, w)
     moments = _moments(outputs)
@@ -61,15 +60,17 @@ def detect(outputs: torch.Tensor) -> Detections:
     kept_x = torch.full((len(outputs), MOST), torch.inf, device=outputs.device)
     kept_y = kept_x.clone()
     for turn in range(MOST):
-        number, peak = _box(left[active]).flatten(1).max(1)
-        strong = number > FAINTEST
-        active, number, peak = active[strong], number[strong], peak[strong]
-        if not len(active):
-            break
+        peak = left[active].flatten(1).argmax(1)
         cells, inside = _square(peak, *outputs.shape[2:])  # (b, 9) flat places in the map
         weight = left[active].flatten(1).gather(1, cells) * inside
+        number = weight.sum(1)
+        strong = number > FAINTEST
+        active, number, weight = active[strong], number[strong], weight[strong]
+        cells, inside = cells[strong], inside[strong]
+        if not len(active):
+            break
         own = moments[active].flatten(2).gather(2, cells[:, None].expand(-1, 6, -1))  # (b, 6, 9)
-        share = (weight / weight.sum(1, keepdim=True))[:, None]
+        share = (weight / number[:, None])[:, None]
         x, y, mass = (own[:, :3] * share).sum(2).unbind(1)
         spread = ((own[:, 3:] + (own[:, :3] - torch.stack([x, y, mass], 1)[..., None]) ** 2) * share).sum(2).sqrt()
         apart = torch.hypot(kept_x[active] - x[:, None], kept_y[active] - y[:, None]).amin(1) >= BEAM / CELL
@@ -90,11 +91,6 @@ def _moments(outputs: torch.Tensor) -> torch.Tensor:
     y = torch.arange(height, device=outputs.device)[:, None] + 0.5 + outputs[:, DY]
     place, mass = ((2 * outputs[:, channel]).exp() for channel in (LOG_SIGMA, LOG_MASS_SIGMA))
     return torch.stack([x, y, outputs[:, LOG_MASS], place, place, mass], 1)
-
-
-def _box(density: torch.Tensor) -> torch.Tensor:
-    """What the square round each cell of (n, h, w) holds."""
-    return F.avg_pool2d(density[:, None], ROUND, 1, ROUND // 2, divisor_override=1)[:, 0]
 
 
 def _square(peak: torch.Tensor, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from deeplense.localisation.truth import Scale, TrueSubhalos
 
 TOLERANCE = 2.0
 """Pixels of what the network sees, within which a detection is at the place of a subhalo."""
-ANGLES = 90
-"""By which truth is turned about the centre, evenly, for chance; the angle 0 and those next to it are left out."""
+ANGLES = 180
+"""By which truth is turned about the centre, evenly over the circle, for chance."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,14 +52,12 @@ def match(detections: Detections, truth: TrueSubhalos, scale: Scale) -> Matches:
     return Matches(subhalo, detection)
 
 
-def turned_truths(truth: TrueSubhalos) -> list[TrueSubhalos]:
-    """The truth turned about the centre by `ANGLES` angles, from 30 to 330 degrees.
+def turned_truths(truth: TrueSubhalos, angles: int = ANGLES) -> Iterator[TrueSubhalos]:
+    """The truth turned about the centre by `angles` angles.
 
-    Subhalos lie at any angle with equal probability, so detections that know of them only their distance from the
-    centre would be at these as often. Angles near 0 are left out: there the truth itself would count.
+    Subhalos lie at any angle with equal probability, so a detection that knows of its subhalo only the distance from
+    the centre would be at these as often as at the truth.
     """
-    turned = []
-    for angle in np.linspace(np.pi / 6, 2 * np.pi - np.pi / 6, ANGLES):
+    for angle in 2 * np.pi * np.arange(angles) / angles:
         cos, sin = np.cos(angle), np.sin(angle)
-        turned.append(TrueSubhalos(truth.x * cos - truth.y * sin, truth.x * sin + truth.y * cos, truth.mass))
-    return turned
+        yield TrueSubhalos(truth.x * cos - truth.y * sin, truth.x * sin + truth.y * cos, truth.mass)

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from deeplense.localisation.detections import Detections
-from deeplense.localisation.matching import TOLERANCE, Matches, distances, match, turned_truths
+from deeplense.localisation.matching import ANGLES, TOLERANCE, Matches, distances, match, turned_truths
 from deeplense.localisation.truth import Scale, TrueSubhalos
 from deeplense.scores.calibration import reliability
 from deeplense.scores.detection import LEVEL, Rate, detection_rate, proportion, threshold_at
@@ -160,7 +160,9 @@ def _froc(findings: Findings, truth: TrueSubhalos, matches: Matches, scale: Scal
     bins = bin_of(np.log10(np.where(there, truth.mass, 1.0)), findings.edges)
     chance = [
         np.where(found >= 0, p[found] if len(p) else 0.0, -1.0)[there]
-        for found in (match(findings.detections, turned, scale).detection for turned in turned_truths(truth)[::10])
+        for found in (
+            match(findings.detections, turned, scale).detection for turned in turned_truths(truth, ANGLES // 6)
+        )
     ]
     rows = []
     for step in STEPS:
