@@ -162,7 +162,7 @@ class ModelConfig(_Settings):
     """The network: torchvision's ResNet-18."""
 
     init: str = "auto"
-    """First weights: auto, imagenet, random, or a file (.safetensors, .pth).
+    """First weights: auto, imagenet, random, a run folder, or a file (.safetensors, .pth).
     auto: ImageNet if the weights are in the cache or can be fetched, else random with a warning."""
 
     def __post_init__(self) -> None:
@@ -327,7 +327,7 @@ class TrainConfig(_Settings):
     preset: Annotated[str, tyro.conf.Suppress] = "report"
     """The preset that the settings started from."""
     task: str = "classify"
-    """What the network is trained for: classify."""
+    """What the network is trained for: classify, or locate."""
     data: DataConfig = DataConfig()
     simulation: SimulationConfig = SimulationConfig()
     split: SplitConfig = SplitConfig()
@@ -401,6 +401,8 @@ class EvaluateConfig(_Settings):
     """Images at a time; none: as many as suit the device."""
     attribution_images: int = 200
     """Images of substructure whose attribution maps are counted, where the truth is known; 0: no maps at all."""
+    min_probability: float | None = None
+    """Of a run that locates: detections below it are not listed; none: 0.1."""
     sensitivity: tyro.conf.FlagCreatePairsOff[bool] = False
     """In place of all else: how often one subhalo is seen, against its mass, place and exposure.
     Simulates its own images, of the set that the run was trained on or of --data SET."""
@@ -437,6 +439,10 @@ class EvaluateConfig(_Settings):
         _require(
             self.attribution_images >= 0,
             f"--attribution-images {self.attribution_images}: give 0 (none) or more",
+        )
+        _require(
+            self.min_probability is None or 0 <= self.min_probability <= 1,
+            f"--min-probability {self.min_probability}: give a probability from 0 to 1, or none",
         )
         _require(
             self.sensitivity_count >= 50,

@@ -105,6 +105,13 @@ class Task(ABC):
 
     # ---- training ----------------------------------------------------------------------------------------------
 
+    def look_at(self, images: ImageSet) -> None:  # noqa: B027 - most tasks have nothing to see
+        """See the images of a run that is to be trained, before its network is made and anything is written.
+
+        Raises:
+            InputError: the set does not have what is to be learned.
+        """
+
     @abstractmethod
     def network(self) -> torch.nn.Module:
         """The network with random weights from torch's generator, on the CPU: (B, C, S, S) to one tensor (B, ...)."""
