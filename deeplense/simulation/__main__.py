@@ -11,8 +11,10 @@ import tyro
 
 from deeplense.cli import parse
 from deeplense.errors import InputError, Stopped, run_command
+from deeplense.simulation.psf_file import read_psf
 from deeplense.simulation.sets import SUMMARIES, find_classes, find_set
 from deeplense.simulation.shares import Part
+from deeplense.simulation.variants import with_psf
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Simulation:
     """Another seed gives other images."""
     format: Literal["packed", "folders"] = "packed"
     """packed: dataset.json, images.npy, catalog.csv, subhalos.csv. folders: a folder a class, a .npy an image."""
+    psf: Path | None = None
+    """A FITS file: this point-spread function in place of the set's."""
     part: str | None = None
     """K/N: make the K-th of N shares only, in OUT/part-K-of-N; each can be made on another machine."""
     join: bool = False
@@ -54,7 +58,9 @@ def main() -> None:
         print("\n".join(f"{name:{width}}  {summary}" for name, summary in SUMMARIES.items()))
         return
     wanted = parse(Simulation, sys.argv[1:], DESCRIPTION)
-    find_set(wanted.name)
+    lens_set = find_set(wanted.name)
+    if wanted.psf is not None:
+        lens_set = with_psf(lens_set, read_psf(wanted.psf, lens_set.camera.pixel_scale))
     find_classes(wanted.classes)
     part = None if wanted.part is None else Part.parse(wanted.part)
     if part is not None and wanted.join:
@@ -78,7 +84,7 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         simulate_set(
-            wanted.name,
+            lens_set,
             wanted.out,
             wanted.count,
             wanted.classes,
@@ -95,7 +101,7 @@ def main() -> None:
     if part is not None:
         print(f"{where}: {finished_images(where)} images; join the shares when all are there")
         return
-    draw_samples(wanted.name, wanted.out / "samples.png", wanted.classes, wanted.seed, device)
+    draw_samples(lens_set, wanted.out / "samples.png", wanted.classes, wanted.seed, device)
     print(f"{wanted.out}: {finished_images(wanted.out)} images; look at {wanted.out / 'samples.png'}")
 
 

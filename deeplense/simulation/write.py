@@ -36,7 +36,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def simulate_set(
-    name: str,
+    name: str | LensSet,
     directory: Path | str,
     count: int,
     classes: Sequence[str] = ("no_sub", "cdm"),
@@ -59,7 +59,7 @@ def simulate_set(
     Raises:
         InputError: an unknown set or class, a count below 1, a folder that holds something else, or a full disk.
     """
-    lens_set, found = find_set(name), find_classes(classes)
+    lens_set, found = find_set(name) if isinstance(name, str) else name, find_classes(classes)
     if count < 1:
         raise InputError(f"--count {count}: give the number of images, 1 or more")
     directory, start, stop = Path(directory), 0, count

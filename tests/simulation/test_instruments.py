@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from astropy.io import fits
 from astropy.modeling.functional_models import AiryDisk2D, Moffat2D
 from lenstronomy.SimulationAPI.observation_api import SingleBand
 from lenstronomy.SimulationAPI.ObservationConfig.Euclid import Euclid
@@ -30,6 +32,7 @@ from deeplense.simulation.instruments import (
 )
 from deeplense.simulation.lights import Magnitude, Sersic
 from deeplense.simulation.priors import Fixed, LogUniform
+from deeplense.simulation.psf_file import read_psf
 from deeplense.simulation.render import render
 from deeplense.simulation.sets import SETS, find_classes, find_set
 from deeplense.simulation.simulator import Simulator
@@ -166,3 +169,50 @@ def test_photographs_are_in_the_cameras_unit() -> None:
     counts = photograph(flux, draws, replace(EUCLID_VIS, gain=2.0), key)
     torch.testing.assert_close(counts, rate / 2)
     assert rate[:, 20:40, 20:40].mean().item() == pytest.approx(5.0, rel=1e-3)
+
+
+def write_psf(file: Path, weights: np.ndarray, **header: float) -> Path:
+    fits.PrimaryHDU(weights, header=fits.Header(header)).writeto(file)
+    return file
+
+
+def test_a_measured_psf_is_the_telescopes(tmp_path: Path) -> None:
+    """A kernel of a Gaussian's weights blurs as the Gaussian does, and one that is lopsided is not turned round."""
+    taps = np.array(Gaussian(0.16, 3.0).taps(0.101))
+    measured = read_psf(write_psf(tmp_path / "psf.fits", 7 * np.outer(taps, taps), PIXSCALE=0.101), 0.101)
+    flux = torch.rand(2, 64, 64, generator=torch.Generator().manual_seed(0))
+    ours, theirs = (blur(flux, replace(EUCLID_VIS, psf=psf)) for psf in (measured, Gaussian(0.16, 3.0)))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    weights = np.full((5, 5), 0.1)
+    weights[2, 2], weights[2, 3] = 20.0, 10.0
+    lopsided = read_psf(write_psf(tmp_path / "lopsided.fits", weights), 0.05)
+    flux = torch.zeros(1, 64, 64)
+    flux[0, 30, 40] = 1.0
+    seen = blur(flux, replace(EUCLID_VIS, psf=lopsided, pixel_scale=0.05))
+    np.testing.assert_allclose(seen[0, 28:33, 38:43].numpy(), weights / weights.sum(), atol=1e-6)
+
+
+def test_psfs_that_are_none_are_refused(tmp_path: Path) -> None:
+    good = np.outer([1.0, 2, 1], [1.0, 2, 1])
+    shifted = np.zeros((9, 9))
+    shifted[4, 7] = 1
+    (tmp_path / "text.fits").write_text("no FITS")
+    for name, weights, header, message in (
+        ("even", np.ones((4, 4)), {}, "has 4 x 4 pixels: give a square of an odd number, so that one is its centre"),
+        ("flat", np.ones((3, 5)), {}, "has 3 x 5 pixels: give a square of an odd number, so that one is its centre"),
+        ("empty", np.zeros((3, 3)), {}, "is empty or has pixels that are no numbers: give one with light in it"),
+        ("nan", np.full((3, 3), np.nan), {}, "is empty or has pixels that are no numbers: give one with light in it"),
+        ("off", shifted, {}, "its light is off its middle pixel by 3.0, 0.0 px: shift it there"),
+        ("scale", good, {"PIXSCALE": 0.05}, 'is of 0.05" a pixel, and the set of 0.101": resample it, or give another'),
+        ("degrees", good, {"CDELT1": 0.05 / 3600}, 'is of 0.05" a pixel, and the set of 0.101": resample it, or gi'),
+        ("text", None, {}, "cannot be read as FITS"),
+        ("gone", None, {}, "cannot be read as FITS"),
+    ):
+        file = tmp_path / f"{name}.fits"
+        if weights is not None:
+            write_psf(file, weights, **header)
+        with pytest.raises(InputError) as refusal:
+            read_psf(file, 0.101)
+        assert f"--psf {file}: {message}" in str(refusal.value)
+        assert "\n" not in str(refusal.value)
+    read_psf(write_psf(tmp_path / "good.fits", good, CDELT1=1.0), 0.101)
