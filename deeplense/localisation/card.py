@@ -36,7 +36,7 @@ class LocaliserCard(Card):
     mass_factor: float = 1.0
     """By which the network's sigmas are too small."""
 
-    def scale(self, images: ImageSet) -> Scale:
+    def lengths(self, images: ImageSet) -> Scale:
         """How lengths are measured in images, which may not be those of the run: by their own pixels."""
         return scale_of(images, self.crop, self.image_size)
 

@@ -66,7 +66,7 @@ def evaluate(
     """See `Task.evaluate`. In float32; scores, figures and the limit where there is truth."""
     card, images, indices = trained.card, scored.images, scored.indices
     assert isinstance(card, LocaliserCard)
-    scale = card.scale(images)
+    scale = card.lengths(images)
     truth: TrueSubhalos | None = None
     if has_truth(images):
         truth = read_truth(images, trained.config.data.data if asked is None else str(asked.data)).take(indices)
