@@ -20,6 +20,8 @@ from deeplense.data.batches import PixelStore, Targets
 from deeplense.data.imageset import ImageSet
 from deeplense.evaluation.best import load_best, read_best
 from deeplense.evaluation.card import Card
+from deeplense.evaluation.familiar import read_familiarity
+from deeplense.scores.familiarity import Familiarity
 from deeplense.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -93,6 +95,9 @@ class Task(ABC):
     headline: ClassVar[Headline]
     card_type: ClassVar[type[Card]] = Card
     """What is kept in `best/model.json`."""
+    watched: ClassVar[tuple[str, ...]] = ("maxpool", "layer1")
+    """Early stages of the network, in the order in which they are called, that tell whether an image looks like those
+    that a run knows: names of submodules that give maps (B, K, H, W). None: the task has no familiarity."""
 
     def __init__(self, config: TrainConfig, classes: tuple[str, ...]) -> None:
         self.config = config
@@ -187,6 +192,8 @@ class Trained:
     network: torch.nn.Module
     """With its best weights, in evaluation mode."""
     card: Card
+    familiarity: Familiarity | None = None
+    """What its images look like; None: it was made before that was kept, has not ended, or has too few images."""
 
 
 def load_trained(run: Path, config: TrainConfig, kind: type[Task]) -> Trained:
@@ -197,4 +204,5 @@ def load_trained(run: Path, config: TrainConfig, kind: type[Task]) -> Trained:
     """
     folder, weights, card = read_best(run, kind.card_type)
     task = kind(config, card.classes)
-    return Trained(run, config, task, load_best(task.network(), folder, weights), card)
+    network = load_best(task.network(), folder, weights)
+    return Trained(run, config, task, network, card, read_familiarity(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,13 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     # Tests that run side by side share the cores, also those of the processes that they start; before torch is there.
     share = str(max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
     os.environ |= {"OMP_NUM_THREADS": share, "LOKY_MAX_CPU_COUNT": share}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests take place on the CPU, also where there is a GPU: several at a time would share it, and some compare bytes,
+    which a GPU does not repeat. `-m gpu` asks for those that are meant for it; before torch is there."""
+    if not re.search(r"(?<!not )\bgpu\b", config.option.markexpr):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 LONGEST = ("test_slurm.py", "test_train.py", "test_loop.py", "test_evaluate.py")

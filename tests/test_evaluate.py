@@ -121,7 +121,16 @@ def test_unlabelled_images_get_predictions_only(copy, tmp_path, others):
     rows = predictions(copy / "evaluation" / "survey")
     assert [row["path"] for row in rows] == [f"{index}.png" for index in range(5)]
     assert {row["label"] for row in rows} == {""}
-    assert {path.name for path in (copy / "evaluation" / "survey").iterdir()} == {"predictions.csv", "report.html"}
+    folder = copy / "evaluation" / "survey"
+    assert {path.name for path in folder.glob("*.*")} == {
+        "predictions.csv",
+        "report.html",
+        "metrics.json",
+        "familiarity.png",
+    }
+    assert set(json.loads((folder / "metrics.json").read_text())) == {
+        *("n", "classes", "data", "left_out_since_learned_from", "tta", "unfamiliar", "familiarity")
+    }
 
 
 def test_one_class_is_scored_as_far_as_it_goes(copy, others, capsys):

@@ -16,6 +16,7 @@ from safetensors.torch import save as to_bytes
 from deeplense.errors import InputError, TrainingError
 from deeplense.evaluation.card import Card
 from deeplense.files import replaced_name, write_folder
+from deeplense.machine.finite import not_finite
 from deeplense.network.model import placed
 
 State = dict[str, torch.Tensor]
@@ -26,9 +27,13 @@ def keep_best(folder: Path, network: torch.nn.Module, card: Card) -> None:
     """Write `folder/best`: the weights, and what is needed to use them.
 
     Raises:
-        TrainingError: they could not be written; those that were there still are.
+        TrainingError: they could not be written, or are not finite; those that were there still are.
     """
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    if bad := not_finite(weights):
+        raise TrainingError(
+            f"{bad} of the best weights is not finite: lower --lr; what {folder} has of before is whole"
+        )
     files = {
         "model.safetensors": to_bytes(weights),
         "model.json": (json.dumps(dataclasses.asdict(card), indent=2) + "\n").encode(),
@@ -60,8 +65,8 @@ def read_best(run: Path, kind: type[C]) -> tuple[Path, State, C]:
     """
     folder = best_folder(run)
     try:
-        content = json.loads((folder / "model.json").read_text())
-        card = kind(**{**content, "classes": tuple(content["classes"])})
+        content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        card = kind.read(content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / 'model.json'} is damaged ({error}): restore it") from None
     with _damage_named(folder):

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from deeplense.data.batches import PixelStore, plain_batches
 from deeplense.machine.heap import keep_freed_memory
+from deeplense.machine.precision import full_float32
 
 EVAL_BATCH = {"cpu": 128, "cuda": 2048}
 """Images of 64 px at a time: on a CPU the activations of more do not fit its caches, and it is a third slower."""
@@ -18,6 +19,7 @@ EVAL_BATCH = {"cpu": 128, "cuda": 2048}
 
 def scoring_device() -> torch.device:
     """Where predictions are made that no training run goes with: a GPU, if there is one."""
+    full_float32()
     if torch.cuda.is_available():
         return torch.device("cuda")
     keep_freed_memory()
@@ -50,10 +52,15 @@ def predict(
     """
     world, rank = (1, 0) if accelerator is None else (accelerator.num_processes, accelerator.process_index)
     share = -(-len(indices) // world)
-    # The shares are padded to one length with the first image again, and cut after gathering.
+    batch_size = batch_size or eval_batch(store.device, store.config.image_size)
+    if store.device.type != "cpu" or model._compiled_call_impl is not None:
+        # Batches of one shape: another one would be compiled once more, or cuDNN would choose its convolutions anew.
+        parts = -(-share // batch_size)
+        batch_size = -(-share // parts) if parts else batch_size
+        share = parts * batch_size
+    # The shares are padded to one length with the first images again, and cut after gathering.
     padded = np.resize(indices, share * world) if share * world > len(indices) else indices
     model.eval()
-    batch_size = batch_size or eval_batch(store.device, store.config.image_size)
     logits = []
     for images in plain_batches(store, padded[rank * share : (rank + 1) * share], batch_size):
         interrupt()

@@ -26,9 +26,30 @@ def effective_precision(asked: str, device: torch.device) -> str:
         return default_precision(device)
     if wanted == "fp16" and device.type == "cpu":
         raise InputError(f"{source}: a CPU has no fp16 training; give --mixed-precision bf16 or no")
-    if wanted == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+    # Emulated, as on a V100 or T4, it is many times slower than fp16.
+    if wanted == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise InputError(f"{source}: this GPU has no bf16; give --mixed-precision fp16 or no")
     return wanted
+
+
+def full_float32() -> None:
+    """float32 with all its 24 bits, in convolutions too: cuDNN would cut what they multiply to TF32's 11, which moves
+    logits by a thousandth. Arithmetic in 16 bits is as fast as ever."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def repeatable(asked: bool) -> None:
+    """Whether a GPU is to compute the same bits each time; if not, cuDNN tries which of its convolutions is fastest.
+
+    Which one wins may differ from run to run, and some add in the order in which their threads come. To be called
+    before the first product of matrices: cuBLAS looks at its workspace then.
+    """
+    torch.backends.cudnn.benchmark = not asked  # shapes never change
+    torch.use_deterministic_algorithms(asked)
+    if asked:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # nobody reads it
 
 
 def default_precision(device: torch.device) -> str:

@@ -25,8 +25,9 @@ class _SumOverProcesses(torch.autograd.Function):
 class GlobalBatchNorm2d(torch.nn.BatchNorm2d):
     """Batch norm whose statistics are those of all processes' equal shares together.
 
-    torch's own `SyncBatchNorm` has kernels for GPUs only; this is the same in plain operations, for processes without
-    one. Weights and statistics have the names and meaning of `BatchNorm2d`.
+    torch's own `SyncBatchNorm` is for GPUs only, and allows for empty shares: it waits for the device in each layer to
+    leave them out. Ours never are, so plain operations do, on any device and without a wait. Weights and statistics
+    have the names and meaning of `BatchNorm2d`.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -51,15 +52,13 @@ class GlobalBatchNorm2d(torch.nn.BatchNorm2d):
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
-def synchronized(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+def synchronized(model: torch.nn.Module) -> torch.nn.Module:
     """`model` with batch norm over all processes in place of each `BatchNorm2d`, with the same weights."""
-    if device.type == "cuda":
-        return torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for name, layer in model.named_children():
         if isinstance(layer, torch.nn.BatchNorm2d):
             twin = GlobalBatchNorm2d(layer.num_features, layer.eps, layer.momentum).to(layer.weight)
             twin.load_state_dict(layer.state_dict())
             setattr(model, name, twin)
         else:
-            synchronized(layer, device)
+            synchronized(layer)
     return model

@@ -41,7 +41,7 @@ def build_model(classes: int, channels: int = 1) -> torchvision.models.ResNet:
 
     Args:
         classes: number of classes. Two need one logit, that of label 1; more need one each.
-        channels: 1 or 3.
+        channels: of the images.
     """
     model = torchvision.models.resnet18(num_classes=1 if classes == 2 else classes)
     if channels != 3:
@@ -106,7 +106,8 @@ def load_initial(model: torch.nn.Module, state: State) -> None:
     fitted = dict(state)
     stem = fitted.get("conv1.weight")
     if stem is not None and stem.ndim == 4 and stem.shape[1] != own["conv1.weight"].shape[1]:
-        fitted["conv1.weight"] = stem.sum(1, keepdim=True) if stem.shape[1] == 3 else stem.expand(-1, 3, -1, -1) / 3
+        channels = own["conv1.weight"].shape[1]
+        fitted["conv1.weight"] = stem.sum(1, keepdim=True).expand(-1, channels, -1, -1) / channels
     if "fc.weight" not in own:  # an encoder has no head
         fitted = {name: value for name, value in fitted.items() if not name.startswith("fc.")}
     elif fitted.get("fc.weight", own["fc.weight"]).shape != own["fc.weight"].shape:

@@ -30,6 +30,9 @@ class Simulation:
     """Another seed gives other images."""
     format: Literal["packed", "folders"] = "packed"
     """packed: dataset.json, images.npy, catalog.csv, subhalos.csv. folders: a folder a class, a .npy an image."""
+    snr: bool = False
+    """Also the signal-to-noise ratio of the substructure, and of each subhalo, with lens and source fitted: a column
+    of catalog.csv and of subhalos.csv. It takes tens of times as long."""
 
 
 DESCRIPTION = """Simulate a set of strong-lens images, with the truth about each.
@@ -57,7 +60,9 @@ def main() -> None:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        simulate_set(wanted.name, wanted.out, wanted.count, wanted.classes, wanted.seed, device, wanted.format)
+        simulate_set(
+            wanted.name, wanted.out, wanted.count, wanted.classes, wanted.seed, device, wanted.format, snr=wanted.snr
+        )
     except KeyboardInterrupt:
         raise Stopped(
             f"--out {wanted.out}: {finished_images(wanted.out)} of {wanted.count} images are there: "

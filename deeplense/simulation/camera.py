@@ -26,6 +26,9 @@ def photograph(flux: Tensor, draws: Draws, camera: Camera | Telescope, key: Tens
     follows from the key, the image and the pixel alone. Light from beyond the frame is not scattered into it.
     """
     blurred = blur(flux, camera)
+    if not camera.noise:
+        assert isinstance(camera, Telescope)
+        return blurred / camera.gain
     exposure = draws.scalars["exposure"][:, None]
     background, image = exposure * camera.background_rms, (draws.number[:, None], draws.kind[:, None])
     counts = _kernels(flux.device.type)[1](blurred.flatten(1), exposure, background, *image, key)

@@ -103,6 +103,7 @@ class Camera:
     """How images are kept: counts here stay far below 65,504."""
     unit_counts = None
     """Counts of an image's unit; None: an image is in counts."""
+    noise = True
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,8 @@ class Telescope:
     """Electrons in a unit of the image, which is electrons/s for 1."""
     oversample: int = 1
     """Points along each side of a pixel that its light is taken at, and the point-spread function with it."""
+    noise: bool = True
+    """False: an image is its own mean, which no telescope sees."""
 
     stored = "float32"
 

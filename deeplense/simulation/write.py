@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 import deeplense
 from deeplense.errors import InputError
-from deeplense.simulation.draw import drawn_columns
 from deeplense.simulation.files import Format, SetFiles, finished_images
+from deeplense.simulation.limit import signal_to_noise
 from deeplense.simulation.sets import Classes, LensSet, find_classes, find_set
 from deeplense.simulation.simulator import Simulator
 
@@ -43,8 +43,11 @@ def simulate_set(
     device: torch.device | str = "cpu",
     form: Format = "packed",
     progress: bool = True,
+    snr: bool = False,
 ) -> None:
     """See to it that `directory` holds images 0 to `count` of a set; those that are there are not made again.
+
+    With `snr` the tables have the limit of an observer as well, see `limit`: tens of images are rendered for each one.
 
     Classes take turns, so that the first n images do not depend on `count`: image n has label n mod C and is number
     n div C of its class.
@@ -56,12 +59,12 @@ def simulate_set(
     if count < 1:
         raise InputError(f"--count {count}: give the number of images, 1 or more")
     directory = Path(directory)
-    about = describe(lens_set, found, seed, form)
+    about = describe(lens_set, found, seed, form, device) | ({"snr": True} if snr else {})
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with _alone(directory):
             _claim(directory, about, count, form)
-            files = SetFiles(directory, form, found, drawn_columns(lens_set, found.kinds), lens_set)
+            files = SetFiles(directory, form, found, lens_set, snr)
             _fill(files, Simulator(lens_set, found, seed, device), count, progress)
     except OSError as error:
         if error.errno not in _NO_ROOM:
@@ -72,8 +75,14 @@ def simulate_set(
         ) from None
 
 
-def describe(lens_set: LensSet, classes: Classes, seed: int, form: Format = "packed") -> dict[str, Any]:
-    """What is written about a set. All but `made_by` and `count` say which set it is."""
+def describe(
+    lens_set: LensSet, classes: Classes, seed: int, form: Format = "packed", device: torch.device | str = "cpu"
+) -> dict[str, Any]:
+    """What is written about a set. All but `made_by` and `count` say which set it is.
+
+    So does `device`, where it was not a CPU: another one rounds differently, and some counts differ by one.
+    """
+    kind = torch.device(device).type
     return {
         "name": lens_set.name,
         "version": lens_set.version,
@@ -83,6 +92,7 @@ def describe(lens_set: LensSet, classes: Classes, seed: int, form: Format = "pac
         "unit": lens_set.camera.unit,
         "format": form,
         "parameters": _plain(lens_set),
+        **({} if kind == "cpu" else {"device": kind}),
         "made_by": {
             "deeplense": deeplense.__version__,
             "torch": torch.__version__,
@@ -123,7 +133,8 @@ def _claim(directory: Path, about: dict[str, Any], count: int, form: Format) -> 
     draft = file.with_name(f".{file.name}")
     if file.exists():
         there = _read(file)
-        differing = [key for key in about if key != "made_by" and there.get(key) != json.loads(json.dumps(about))[key]]
+        wanted, free = json.loads(json.dumps(about)), ("made_by", "count")
+        differing = [key for key in wanted | there if key not in free and there.get(key) != wanted.get(key)]
         if differing:
             raise InputError(
                 f"{directory}: holds another set ({', '.join(differing)} differ): "
@@ -134,13 +145,13 @@ def _claim(directory: Path, about: dict[str, Any], count: int, form: Format) -> 
     elif any(path != draft for path in directory.iterdir()):
         raise InputError(f"{directory}: holds other files: give an empty folder or a new one")
     # In full before it has its name: an interruption leaves the old one or none.
-    draft.write_text(json.dumps({**about, "count": count}, indent=2) + "\n")
+    draft.write_text(json.dumps({**about, "count": count}, indent=2) + "\n", encoding="utf-8")
     draft.replace(file)
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        about = json.loads(file.read_text())
+        about = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(about, dict) and isinstance(about.get("count"), int):
             return about
     except ValueError:
@@ -161,5 +172,5 @@ def _fill(files: SetFiles, simulator: Simulator, count: int, progress: bool) -> 
         while files.finished < count:
             index = torch.arange(files.finished, min(files.finished + BLOCK, count), device=simulator.device)
             counts, draws = simulator.make(index // ways, index % ways)
-            files.append(counts, draws)
+            files.append(counts, draws, signal_to_noise(draws, simulator.lens_set) if files.snr else None)
             bar.update(len(index))

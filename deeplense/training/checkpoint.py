@@ -13,6 +13,7 @@ for all, and another number of processes can read it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -28,6 +29,7 @@ from safetensors.torch import save as to_bytes
 
 from deeplense.errors import InputError, TrainingError, is_first_process
 from deeplense.files import write_folder
+from deeplense.machine.finite import not_finite
 
 FORMAT = 1
 
@@ -52,15 +54,17 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint, keep: int) 
     """Write `folder/step_XXXXXXXX` and then delete all but the newest `keep`.
 
     Raises:
-        TrainingError: it could not be written; those that were there still are.
+        TrainingError: it could not be written, or would hold numbers that are not finite; those that were there still
+            are.
     """
-    files = {
-        "model.safetensors": to_bytes(_contiguous(checkpoint.model)),
-        "optimizer.safetensors": to_bytes(_contiguous(checkpoint.optimizer)),
-        "state.json": json.dumps(checkpoint.state, indent=2).encode(),
-    }
+    tensors = {"model": _contiguous(checkpoint.model), "optimizer": _contiguous(checkpoint.optimizer)}
     if checkpoint.average is not None:
-        files["average.safetensors"] = to_bytes(_contiguous(checkpoint.average))
+        tensors["average"] = _contiguous(checkpoint.average)
+    for name, state in tensors.items():
+        if bad := not_finite(state):
+            raise TrainingError(f"{bad} of the {name} is not finite at step {step}: {remedy(folder)}")
+    files = {f"{name}.safetensors": to_bytes(state) for name, state in tensors.items()}
+    files["state.json"] = json.dumps(checkpoint.state, indent=2).encode()
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     files["manifest.json"] = json.dumps({"format": FORMAT, "sha256": sums}, indent=2).encode()
     target = folder / f"step_{step:08d}"
@@ -97,6 +101,17 @@ def load_newest(folder: Path) -> Checkpoint | None:
     return None
 
 
+def remedy(folder: Path) -> str:
+    """What helps a run whose numbers are not finite any more, and which of its checkpoints can be used."""
+    whole = []
+    for candidate in reversed(_candidates(folder)):
+        with contextlib.suppress(Damaged):
+            read_checkpoint(candidate)
+            whole.append(candidate.name)
+    said = f"whole {'is' if len(whole) == 1 else 'are'} {', '.join(whole)}" if whole else "there is no checkpoint yet"
+    return f"lower --lr, give --clip-norm, or --mixed-precision no; {said}"
+
+
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Read and verify one checkpoint. Raises `Damaged`."""
     try:
@@ -108,12 +123,19 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             files[name] = (folder / name).read_bytes()
             if hashlib.sha256(files[name]).hexdigest() != expected:
                 raise Damaged(f"{name} does not match its checksum in manifest.json")
-        average = files.get("average.safetensors")
+        tensors = {
+            file.removesuffix(".safetensors"): from_bytes(content)
+            for file, content in files.items()
+            if file.endswith(".safetensors")
+        }
+        for name, state in tensors.items():
+            if bad := not_finite(state):
+                raise Damaged(f"{bad} in {name}.safetensors is not finite")
         return Checkpoint(
-            model=from_bytes(files["model.safetensors"]),
-            optimizer=from_bytes(files["optimizer.safetensors"]),
+            model=tensors["model"],
+            optimizer=tensors["optimizer"],
             state=json.loads(files["state.json"]),
-            average=None if average is None else from_bytes(average),
+            average=tensors.get("average"),
         )
     except OSError as error:
         raise Damaged(f"{Path(error.filename or folder).name}: {error.strerror}") from None

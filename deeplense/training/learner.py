@@ -1,6 +1,9 @@
 """The network and all that moves its weights: what of a run lives on the device.
 
 Nothing in a step waits for the device. What is to be logged adds up there until it is collected.
+
+A step counts if its gradient is finite, on all processes alike. One that does not count changes nothing: weights,
+moments, batch-norm statistics, average and step counters stay as they were, and fp16's scale alone moves.
 """
 
 from __future__ import annotations
@@ -12,11 +15,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from deeplense.config import TrainConfig
-from deeplense.network.model import placed
 from deeplense.task import Task
+from deeplense.training.average import average_of, follow
+from deeplense.training.buffers import Buffers
 from deeplense.training.checkpoint import Checkpoint, State, optimizer_tensors, restore_optimizer
 from deeplense.training.optimization import make_optimizer
 
@@ -31,10 +34,11 @@ class Learner:
         self.task = task
         self.plain = network
         self.optimizer = make_optimizer(self.config, network)
-        self.network, self.prepared = accelerator.prepare(network, self.optimizer)
-        self.average = _average_of(network, task, config) if self.config.ema_decay else None
-        # On the device, since it was last asked: sum of the loss and the finite steps it is over; and, since the last
-        # finite step, those whose gradient was not.
+        self.network = accelerator.prepare(network)
+        self.average = average_of(network, task, config) if self.config.ema_decay else None
+        self._buffers = Buffers(network)
+        # On the device, since it was last asked: sum of the loss, where that is finite, and the steps it is over; and,
+        # since the last step that counted, those that did not.
         self._loss_sum, self._loss_steps, self._not_finite = torch.zeros(3, device=accelerator.device)
 
     @property
@@ -54,40 +58,37 @@ class Learner:
             # Gradients are exchanged once a step, with the last part.
             with self.accelerator.no_sync(self.network) if part < parts - 1 else nullcontext():
                 loss = self.task.loss(self.network(images), targets) / parts
-                self.accelerator.backward(loss)
+                self.accelerator.backward(_whole_or_nothing(loss))
             step_loss += loss.detach()
-        counts = self._move() & step_loss.isfinite()
-        self._loss_sum += torch.where(counts, step_loss, 0.0)
-        self._loss_steps += counts
+        self._move()
+        # Whatever fp16's scale, which is found by trying, makes of the gradient: the loss is what it is.
+        finite = step_loss.isfinite()
+        self._loss_sum += torch.where(finite, step_loss, 0.0)
+        self._loss_steps += finite
 
-    def _move(self) -> torch.Tensor:
-        """Clip, and step unless the gradient is not finite, without asking the device whether it is: () bool there."""
-        clip = self.config.clip_norm
+    def _move(self) -> None:
+        """Clip, and step if that counts, without asking the device whether it does."""
+        scaler, clip = self.accelerator.scaler, self.config.clip_norm
+        if scaler is not None:
+            scaler.unscale_(self.optimizer)
         parameters = [parameter for parameter in self.plain.parameters() if parameter.grad is not None]
         if clip is not None:
-            norm = self.accelerator.clip_grad_norm_(parameters, clip)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
         else:
             norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters])  # type: ignore[misc]
-        finite = norm.isfinite()
-        if self.accelerator.scaler is None:
-            # The fused optimisers leave everything as it was where this says so; fp16's scaler uses it, too.
-            self.optimizer.grad_scale = None  # type: ignore[attr-defined]
-            self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
-        self.prepared.step()
-        self.prepared.zero_grad()
-        self._not_finite = torch.where(finite, 0.0, self._not_finite + 1)
+        counts = norm.isfinite()
+        # The fused optimisers leave everything as it was where `found_inf` says so. The scaler's own `step` would ask
+        # for entries that are not finite only, and Adam squares them.
+        self.optimizer.grad_scale, self.optimizer.found_inf = None, (~counts).float()  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if scaler is not None:
+            scaler.update()
+        self._buffers.settle(counts)
         if self.average is not None:
-            self._update_average()
-        return finite
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        assert self.average is not None
-        assert self.config.ema_decay is not None
-        update = get_ema_multi_avg_fn(self.config.ema_decay)
-        update(list(self.average.parameters()), list(self.plain.parameters()), 0)
-        for mean, now in zip(self.average.buffers(), self.plain.buffers(), strict=True):
-            mean.copy_(now)
+            assert self.config.ema_decay is not None
+            follow(self.average, self.plain, self.config.ema_decay, counts)
+        self._not_finite.add_(1).mul_(~counts)
 
     def collect(self) -> tuple[float | None, float]:
         """Mean loss since this was last asked, over all processes, and how many steps have gone by since a finite one.
@@ -105,6 +106,7 @@ class Learner:
             for network in (self.plain, self.average):
                 for buffer in () if network is None else network.buffers():
                     buffer.copy_(broadcast(buffer))
+            self._buffers.note()
 
     def gathered_sums(self) -> list[list[float]]:
         """What each process has added up, for a checkpoint. All processes must ask."""
@@ -118,6 +120,7 @@ class Learner:
     def restore(self, checkpoint: Checkpoint, sums: list[list[float]], loss_scale: dict[str, Any] | None) -> None:
         """Take up the tensors, the sums of each process, and the state of fp16's scaler."""
         self.plain.load_state_dict(checkpoint.model)
+        self._buffers.note()
         restore_optimizer(self.optimizer, checkpoint.optimizer)
         if self.average is not None and checkpoint.average is not None:
             self.average.load_state_dict(checkpoint.average)
@@ -132,9 +135,7 @@ class Learner:
         return torch.stack([self._loss_sum, self._loss_steps, self._not_finite])
 
 
-def _average_of(network: torch.nn.Module, task: Task, config: TrainConfig) -> torch.nn.Module:
-    """A second network that holds the moving average; it starts as a copy."""
-    average = task.network()
-    placed(average, next(network.parameters()).device, config.compute.channels_last)
-    average.load_state_dict(network.state_dict())
-    return average.eval().requires_grad_(False)
+def _whole_or_nothing(loss: torch.Tensor) -> torch.Tensor:
+    """`loss`, or nan in place of an infinity, whose gradient may be finite all the same. What processes exchange is
+    the gradient: so all know of a loss that is none."""
+    return loss * (loss.detach() * 0 + 1)

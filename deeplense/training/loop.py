@@ -27,7 +27,7 @@ from deeplense.machine.profiling import UNTRACED, tracing
 from deeplense.task import Said, Task
 from deeplense.tracking.metrics_log import MetricsLog
 from deeplense.tracking.tracker import Tracker
-from deeplense.training.checkpoint import Checkpoint, save_checkpoint
+from deeplense.training.checkpoint import Checkpoint, remedy, save_checkpoint
 from deeplense.training.learner import Learner
 from deeplense.training.optimization import learning_rate
 from deeplense.training.position import Position
@@ -35,8 +35,6 @@ from deeplense.training.stopping import StopRequest
 
 NOT_FINITE_STEPS = 50
 """Steps in a row without a finite gradient after which a run is given up: a loss scale has settled long before."""
-
-REMEDY = "lower --lr, give --clip-norm, or --mixed-precision no; the checkpoints before it are whole"
 
 
 class Trainer:
@@ -128,7 +126,7 @@ class Trainer:
         scores = {} if said is None else task.scores(said)
         better = position.end_epoch(scores, task.rank(scores) if scores else ())
         if better and self.accelerator.is_main_process:
-            keep_best(self.folder, self.learner.best, task.card(position.epoch, said, scores))
+            keep_best(self.folder, self.learner.best, task.card(position.epoch, said, scores).for_pixels(self.store))
         if scores:
             own = {f"val_{name}": value for name, value in scores.items()}
             self._write({"step": position.step, "epoch": position.epoch, **own})
@@ -146,19 +144,20 @@ class Trainer:
             self.store,
             self.val_indices,
             accelerator=self.accelerator,
-            interrupt=self._check_in,
+            interrupt=lambda: self._check_in(False),
             precision=self.accelerator.autocast,
         )
         if not outputs.isfinite().all():
-            raise TrainingError(f"the network's output is not finite at step {self.position.step}: {REMEDY}")
+            step, way = self.position.step, remedy(self.folder / "checkpoints")
+            raise TrainingError(f"the network's output is not finite at step {step}: {way}")
         return Said(outputs, self.images, self.val_indices)
 
     def _collect(self) -> float | None:
         """Mean loss since the last line, over all processes; gives up where nothing is finite any more."""
         loss, not_finite = self.learner.collect()
         if not_finite >= NOT_FINITE_STEPS:
-            step = self.position.step
-            raise TrainingError(f"the loss has not been finite for {not_finite:.0f} steps, at step {step}: {REMEDY}")
+            step, way = self.position.step, remedy(self.folder / "checkpoints")
+            raise TrainingError(f"the loss has not been finite for {not_finite:.0f} steps, at step {step}: {way}")
         return loss
 
     def _log_step(self, loss: float | None, lr: float, rate: float) -> None:
@@ -172,10 +171,10 @@ class Trainer:
             self.log.write(line)
             self.tracker.log_line(line)
 
-    def _check_in(self, at_cadence: bool = True) -> None:
+    def _check_in(self, at_cadence: bool) -> None:
         """Between two steps or two batches of validation: save if it is time, stop if that was asked for.
 
-        Several processes must agree, which costs a message: with GPUs at the cadence only.
+        Several processes must agree, which costs a message: with GPUs at the cadence of training only.
         """
         alone = self.accelerator.num_processes == 1
         if not (alone or at_cadence or self.accelerator.device.type == "cpu"):

@@ -19,12 +19,14 @@ from accelerate.utils import broadcast_object_list, gather_object, parse_flag_fr
 from deeplense.config import TrainConfig
 from deeplense.data.batches import Batches, PixelStore, StreamBatches, TrainBatches
 from deeplense.data.imageset import ImageSet
+from deeplense.data.mixed import describe
+from deeplense.data.scale import say_scale
 from deeplense.data.simulated import load_data
 from deeplense.data.split import Split, counts_of
 from deeplense.errors import InputError, LostProcess, is_first_process
 from deeplense.machine.compiling import why_not
 from deeplense.machine.heap import keep_freed_memory
-from deeplense.machine.precision import effective_precision
+from deeplense.machine.precision import effective_precision, full_float32, repeatable
 from deeplense.network.batchnorm import synchronized
 from deeplense.network.model import Initialization, placed
 from deeplense.task import Task
@@ -38,6 +40,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     Raises:
         InputError: the processes do not divide the batch, or the device lacks the precision.
     """
+    _refuse_half_a_launch()
     # Said outright, or several processes without a GPU would each believe that they are alone.
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     # The others may have to wait while one decodes or simulates a large set.
@@ -54,11 +57,28 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         _use_cores(state)
         keep_freed_memory()
     precision = effective_precision(config.compute.mixed_precision, state.device)
-    torch.backends.cudnn.benchmark = True  # shapes never change
+    full_float32()
+    repeatable(config.compute.deterministic)
     torch.manual_seed(config.run.seed)  # the first weights; all else has seeds of its own
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     log_with = None if config.tracking.wandb == "disabled" else "wandb"
     return Accelerator(cpu=cpu, mixed_precision=precision, log_with=log_with)
+
+
+def _refuse_half_a_launch() -> None:
+    """What launchers say in the environment is said whole, or was left there by something else."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        if not os.environ.get(name, "0").strip():
+            del os.environ[name]  # empty: as good as not there
+        elif not os.environ.get(name, "0").strip().isdecimal():
+            raise InputError(f"the variable {name} is «{os.environ[name]}»: unset it, or start with accelerate launch")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+        if missing:
+            raise InputError(
+                f"the variable WORLD_SIZE is {os.environ['WORLD_SIZE']}, and there is no {' and no '.join(missing)}: "
+                "unset it, or start with accelerate launch or torchrun"
+            )
 
 
 def _use_cores(state: PartialState) -> None:
@@ -113,7 +133,7 @@ def load_on_all(accelerator: Accelerator, config: TrainConfig) -> ImageSet:
     """The images, decoded or simulated by one process of each machine and mapped by all."""
 
     def load() -> ImageSet:
-        return load_data(config.data, config.simulation, config.split, accelerator.device)
+        return load_data(config.data, config.simulation, config.split)
 
     images, error = None, None
     if accelerator.is_local_main_process:
@@ -162,13 +182,15 @@ def prepare_network(accelerator: Accelerator, model: torch.nn.Module, config: Tr
     """Put the network on the device, in the memory layout asked for; compiled, and True, if asked for and possible."""
     device = accelerator.device
     if config.compute.sync_batchnorm and accelerator.num_processes > 1:
-        synchronized(model, device)
+        synchronized(model)
     placed(model, device, config.compute.channels_last)
     if not config.compute.compile:
         return False
     reason = why_not(device.type)
     if reason is None:
-        model.compile()  # in place, and before DDP wraps it: the names of the weights stay clean
+        # In place, and before DDP wraps it: the names of the weights stay clean. Batches of training have one shape
+        # and those of validation another, so none is dynamic.
+        model.compile(dynamic=False)
     elif is_first_process():
         print(f"warning: --compile has no effect, training runs eagerly: {reason}", file=sys.stderr)
     return reason is None
@@ -191,6 +213,7 @@ def facts_of(
         "effective_initialization": initialization.effective,
         "initialization_warning": initialization.warning,
         "effective_compile": compiled,
+        "repeatable": device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
         "effective_placement": "host" if store.on_device is None else "device",
         "data_sha256": images.fingerprint(),
     }
@@ -208,12 +231,13 @@ def announce(
 ) -> None:
     """Print what was derived, for a look before the hours go by."""
     counts = counts_of(images, split)
-    _, channels, height, width = images.pixels.shape
     optimization = config.optimization
     parameters = sum(parameter.numel() for parameter in model.parameters())
     share = optimization.batch_size // facts["world_size"]
     lines = {
-        "images": f"{len(images)} of {height} x {width} px, {channels} channel(s), from {config.data.data}",
+        "images": f"{len(images)} of {describe(images.pixels)}, from {config.data.data}",
+        "pixels": say_scale(images, batches.store.scale),
+        **({"positive": f"class {images.classes[1]} is label 1"} if len(images.classes) == 2 else {}),
         **{f"  {part}": said for part, said in counts.items()},
         **({"  online": f"{config.simulation.epoch_images} fresh ones an epoch"} if config.simulation.online else {}),
         "batch": f"{optimization.batch_size} = {facts['world_size']} process(es) x {optimization.grad_accum} part(s) x "

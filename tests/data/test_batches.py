@@ -95,6 +95,17 @@ def test_host_and_device_give_the_same_bits(dtype):
         assert torch.equal(one, other)
 
 
+def test_the_store_is_filled_in_place(monkeypatch):
+    """Its parts and the whole beside one another would take twice the memory."""
+    monkeypatch.setattr("deeplense.data.store.UPLOAD", 16)
+    monkeypatch.setattr(torch, "cat", None)
+    images = image_set()
+    store = batches(images).store
+    (store_of_one_size,) = store.on_device
+    assert torch.equal(store_of_one_size, torch.from_numpy(images.pixels))
+    assert store_of_one_size.dtype == torch.uint8
+
+
 def test_auto_placement_looks_at_the_memory(monkeypatch):
     assert batches(placement="auto").store.on_device is not None
     import psutil

@@ -18,7 +18,7 @@ torch.distributed.init_process_group("gloo")
 rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
 torch.manual_seed(0)
 alone = build_model(2, 1).double()
-shared = synchronized(copy.deepcopy(alone), torch.device("cpu"))
+shared = synchronized(copy.deepcopy(alone))
 x, y = torch.randn(16, 1, 64, 64).double(), torch.arange(16) % 2
 share = slice(rank * 16 // world, (rank + 1) * 16 // world)
 torch.nn.functional.binary_cross_entropy_with_logits(alone(x)[:, 0], y.double()).backward()

@@ -98,11 +98,10 @@ def substructure(draws: Draws, image: int, lens_set: LensSet) -> Models:
             at_scale = radius**2 * (1 - math.log(2)) / (m * scale)
             lenses.append(("TNFW", {"Rs": scale, "alpha_Rs": at_scale, "r_trunc": t * scale, **place}))
         else:
-            # Its deflection has the core and the end that lenstronomy wants apart.
-            core = 1e-5 * scale
-            density = radius**2 * (scale + core) / (2 * core * scale * (scale + core))
-            own = {"sigma0": density, "Ra": core, "Rs": scale}
-            lenses.append(("PJAFFE", {**own, **place}))
+            # Eliasdottir et al. 2007, eq. A20, with next to no core: 2 sigma0 core is the Einstein radius without end.
+            core = max(1e-6 * scale, 1e-8)
+            density = radius**2 * (scale - core) / scale**2 / (2 * core)
+            lenses.append(("PJAFFE", {"sigma0": density, "Ra": core, "Rs": scale, **place}))
     if lens_set.subhalos.compensated:
         field = (lens_set.camera.pixels * lens_set.camera.pixel_scale) ** 2
         kappa = -math.pi * float((draws.radius[image].double() ** 2).sum()) / field

@@ -20,7 +20,9 @@ from deeplense.data.batches import PixelStore, TrainBatches, plain_batches
 from deeplense.data.images import load_images
 from deeplense.errors import TrainingError
 from deeplense.network.model import build_model
+from deeplense.training import learner
 from deeplense.training import loop as training
+from deeplense.training.average import follow
 from deeplense.training.checkpoint import load_newest
 from deeplense.training.loop import Trainer
 from deeplense.training.optimization import make_optimizer
@@ -143,17 +145,16 @@ def test_the_labels_trained_on_are_smoothed(trainer):
     assert abs(losses[0.0] - losses[0.999]) > 0.5  # the classes are not halved in these batches
 
 
-def test_the_average_is_what_is_scored_and_kept(trainer, tmp_path):
+def test_the_average_is_what_is_scored_and_kept(trainer, tmp_path, monkeypatch):
     own = trainer(epochs=1, ema_decay=0.9)
     shadow = [parameter.detach().clone() for parameter in own.learner.plain.parameters()]
-    original = own.learner._update_average
 
-    def watch():
-        original()
-        for mean, now in zip(shadow, own.learner.plain.parameters(), strict=True):
-            mean.lerp_(now.detach(), 0.1)
+    def watch(average, network, decay, counts):
+        follow(average, network, decay, counts)
+        for mean, now in zip(shadow, network.parameters(), strict=True):
+            mean.lerp_(now.detach(), 1 - decay)
 
-    own.learner._update_average = watch
+    monkeypatch.setattr(learner, "follow", watch)
     fit(own)
     for mean, average in zip(shadow, own.learner.average.parameters(), strict=True):
         torch.testing.assert_close(mean, average.detach(), atol=1e-6, rtol=1e-5)
