@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,6 +142,9 @@ class Localisation(Task):
                     f"{flag}: {trained.folder} was trained to locate, which has no such thing: leave it out"
                 )
         return False
+
+    def compare(self, runs: Sequence[Trained], asked: EvaluateConfig) -> None:
+        raise InputError("runs of --task locate cannot be compared yet: score them one by one, on the same --data")
 
     # ---- truth ---------------------------------------------------------------------------------------------------
 
