@@ -162,7 +162,7 @@ class ModelConfig(_Settings):
     """The network: torchvision's ResNet-18."""
 
     init: str = "auto"
-    """First weights: auto, imagenet, random, or a file (.safetensors, .pth).
+    """First weights: auto, imagenet, random, a run folder, or a file (.safetensors, .pth).
     auto: ImageNet if the weights are in the cache or can be fetched, else random with a warning."""
 
     def __post_init__(self) -> None:
@@ -334,7 +334,7 @@ class TrainConfig(_Settings):
     preset: Annotated[str, tyro.conf.Suppress] = "report"
     """The preset that the settings started from."""
     task: str = "classify"
-    """What the network is trained for: classify."""
+    """What the network is trained for: classify, or locate."""
     data: DataConfig = DataConfig()
     simulation: SimulationConfig = SimulationConfig()
     split: SplitConfig = SplitConfig()
@@ -390,6 +390,11 @@ class EvaluateConfig(_Settings):
     threshold that are fitted for it on the run's own validation images."""
     fpr: float | None = None
     """A threshold of this false-positive rate on the run's own validation images; none: the one kept with the run."""
+    foreign: Literal["say", "leave-out", "refuse"] = "say"
+    """More than 5 % of the images look like none that the run knows: say so first, score without those (and list
+    them), or stop. leave-out: leaves out fewer, too."""
+    turn_test: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Turn each image by a multiple of 90 degrees, and mirror some, as their content says: a lens has no up."""
     class_map: tuple[str, ...] = ()
     """With --data: what the run calls its classes, THEIRS=OURS (subhalo=cdm vortex=axion); synonyms that are common
     in this field are known."""
@@ -407,6 +412,8 @@ class EvaluateConfig(_Settings):
     """Images at a time; none: as many as suit the device."""
     attribution_images: int = 200
     """Images of substructure whose attribution maps are counted, where the truth is known; 0: no maps at all."""
+    min_probability: float | None = None
+    """Of a run that locates: detections below it are not listed; none: 0.1."""
     sensitivity: tyro.conf.FlagCreatePairsOff[bool] = False
     """In place of all else: how often one subhalo is seen, against its mass, place and exposure.
     Simulates its own images, of the set that the run was trained on or of --data SET."""
@@ -430,6 +437,12 @@ class EvaluateConfig(_Settings):
             not self.sensitivity or (self.fpr is None and not self.tta),
             "--sensitivity has false-positive rates of its own and takes images as they are: leave --fpr and --tta out",
         )
+        alone = len(self.runs) == 1 and not self.sensitivity
+        _require(
+            alone or self.foreign == "say",
+            f"--foreign {self.foreign} is for scoring one run: leave it out",
+        )
+        _require(alone or not self.turn_test, "--turn-test is for scoring one run: leave it out")
         _require_rate(self.fpr)
         _require(
             self.batch_size is None or self.batch_size >= 1, f"--batch-size {self.batch_size}: give 1 or more, or none"
@@ -437,6 +450,10 @@ class EvaluateConfig(_Settings):
         _require(
             self.attribution_images >= 0,
             f"--attribution-images {self.attribution_images}: give 0 (none) or more",
+        )
+        _require(
+            self.min_probability is None or 0 <= self.min_probability <= 1,
+            f"--min-probability {self.min_probability}: give a probability from 0 to 1, or none",
         )
         _require(
             self.sensitivity_count >= 50,

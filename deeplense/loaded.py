@@ -26,7 +26,9 @@ from deeplense.data.opening import Opening, band_names
 from deeplense.data.packed import CATALOG, read_about, read_packed
 from deeplense.data.scale import say_scale
 from deeplense.errors import InputError
-from deeplense.evaluation.predict import predict, scoring_device
+from deeplense.evaluation.familiar import predict_and_look
+from deeplense.evaluation.predict import scoring_device
+from deeplense.scores.familiarity import Familiarity, Look
 from deeplense.scores.metrics import predict_labels
 from deeplense.task import Trained
 from deeplense.tasks import load_run
@@ -44,6 +46,9 @@ class Predicted:
     """(n,) int64: decided by the run's threshold for two classes, else the likeliest."""
     scale: str
     """How pixels got to [0, 1]."""
+    look: Look | None = None
+    """What the images look like to the run: `look.familiarity` (n,), `look.foreign` (n,), `look.shift()`. None: it does
+    not keep what its own look like."""
 
     @property
     def names(self) -> list[str]:
@@ -60,6 +65,7 @@ class Run:
         self.card: ModelCard = trained.card
         self.config: TrainConfig = trained.config
         self.folder = trained.folder
+        self.familiarity: Familiarity | None = trained.familiarity
         self.device = scoring_device()
         self.network = trained.network.to(self.device)
 
@@ -94,9 +100,10 @@ class Run:
         how = Opening(bad_pixels=bad_pixels, bands=band_names(self.card.bands))  # type: ignore[arg-type]
         found = as_images(images, how, bad_images)
         store = self.card.store(found, self.device)
-        chances = self.card.probabilities(predict(self.network, store, np.arange(len(found)), batch_size))
+        logits, look = predict_and_look(self.network, store, np.arange(len(found)), self.familiarity, batch_size)
+        chances = self.card.probabilities(logits)
         decided = predict_labels(chances, self.card.decides_at)
-        return Predicted(found.paths, self.classes, chances, decided, say_scale(found, store.scale))
+        return Predicted(found.paths, self.classes, chances, decided, say_scale(found, store.scale), look)
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}: {', '.join(self.classes)}, on {self.device})"

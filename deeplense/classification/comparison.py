@@ -20,6 +20,7 @@ from deeplense.cli import flat
 from deeplense.config import EvaluateConfig, RunConfig, TrackingConfig, TrainConfig
 from deeplense.data.imageset import ImageSet
 from deeplense.errors import InputError
+from deeplense.evaluation.foreign import Foreignness
 from deeplense.evaluation.predict import scoring_device
 from deeplense.evaluation.scored import common_images
 from deeplense.figures.trust import plot_comparison
@@ -171,18 +172,22 @@ def compare_runs(runs: Sequence[Trained], asked: EvaluateConfig) -> None:
     images, indices, left_out = common_images(folders, first.card, first.config, asked)
     assert images.labels is not None
     device = scoring_device()
-    contestants = []
+    contestants, told = [], list[str]()
     for run, name in zip(runs, names_of(folders), strict=True):
         network = run.network.to(device)
         assert isinstance(run.card, ModelCard)
         card = card_for(run, run.card, asked)
         store, shown = card.store(images, device), shown_views(run.config.augment)
-        logits = predict_views(network, store, indices, viewed_of(0), shown, asked.tta, asked.batch_size).logits
-        contestants.append(Contestant(name, run.config, card, card.probabilities(logits)))
+        predictions = predict_views(
+            network, store, indices, viewed_of(0), shown, asked.tta, asked.batch_size, familiarity=run.familiarity
+        )
+        contestants.append(Contestant(name, run.config, card, card.probabilities(predictions.logits)))
+        if predictions.look is not None:
+            told += [f"{name}: {line}" for line in Foreignness.of(predictions.look, "say", name).said()]
     comparison = compare(contestants, images.labels[indices])
     about = {"images": asked.data or f"test images of {asked.run}", "left_out": left_out, "tta": asked.tta}
     folder = write_comparison(asked, comparison, contestants, images, indices, about)
-    print(f"{say(comparison)}\nall of it is in {folder}")
+    print("\n".join([*told, say(comparison), f"all of it is in {folder}"]))
 
 
 def refuse_other_classes(runs: Sequence[Trained]) -> None:

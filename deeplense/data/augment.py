@@ -141,10 +141,13 @@ def resample(
         images = F.avg_pool2d(fine, finer) if finer > 1 else fine  # (B, C, size, size)
     if stretch == "log":
         images, scale = torch.log1p(images * (LOG_STRETCH * scale)), 1 / math.log1p(LOG_STRETCH)
-    if standardize:
-        spread, mean = torch.std_mean(images, (1, 2, 3), keepdim=True)
-        return (images - mean) / spread.clamp_min(FLAT / scale)
-    return images * (scale / STD) - MEAN / STD
+    return standardized(images, FLAT / scale) if standardize else images * (scale / STD) - MEAN / STD
+
+
+def standardized(images: torch.Tensor, least: float = FLAT) -> torch.Tensor:
+    """Each of (B, C, S, S) less its own mean, over its own spread, or `least` if that is more."""
+    spread, mean = torch.std_mean(images, (1, 2, 3), keepdim=True)
+    return (images - mean) / spread.clamp_min(least)
 
 
 def seen_part(height: int, width: int, fit: str) -> tuple[float, float]:

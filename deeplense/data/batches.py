@@ -87,6 +87,11 @@ class TrainBatches:
             maps = affine(draws_there[place], self.augment.rotation, self.augment.flips)
             yield self.store.resample(pixels, maps), self.targets(index_there[place], maps)
 
+    def plain(self, count: int, batch_size: int) -> Iterator[torch.Tensor]:
+        """`count` of the training images, or all, a fixed sample of them, without augmentation; see `plain_batches`."""
+        some = np.random.default_rng(0).permutation(len(self.indices))[:count]
+        return plain_batches(self.store, self.indices[some], batch_size)
+
     @property
     def _share(self) -> int:
         return self.batch_size // (self.world * self.parts)
@@ -125,6 +130,12 @@ class StreamBatches:
                 counts, draws = self.stream.images(numbers)
                 maps = affine(self.stream.uniforms(numbers), self.augment.rotation, self.augment.flips)
                 yield self.store.resample(self.store.to_unit(counts), maps), self.targets(draws, maps)
+
+    def plain(self, count: int, batch_size: int) -> Iterator[torch.Tensor]:
+        """The first `count` training images, without augmentation; see `plain_batches`."""
+        for first in range(0, count, batch_size):
+            counts, _ = self.stream.span(first, min(first + batch_size, count))
+            yield self.store.resample(self.store.to_unit(counts))
 
 
 Batches = TrainBatches | StreamBatches

@@ -147,6 +147,7 @@ def name_of(config: EvaluateConfig) -> str:
         InputError: it would be called like something that it is not.
     """
     how = ("-tta" if config.tta else "") + ("" if config.fpr is None else f"-fpr{config.fpr:g}")
+    how += ("-turned" if config.turn_test else "") + ("-familiar" if config.foreign == "leave-out" else "")
     if config.sensitivity:
         plain, what = "sensitivity", "--sensitivity"
     elif config.data is None:

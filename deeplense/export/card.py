@@ -14,18 +14,19 @@ from deeplense.data.split import PARTS, read_split
 from deeplense.errors import InputError
 from deeplense.export.write import TOLERANCE, Exported
 from deeplense.scores.detection import proportion
+from deeplense.scores.familiarity import FOREIGN
 from deeplense.simulation.sets import SETS
 
 _CALL = {
     "onnx": """import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession("{file}")
 pixels = np.zeros((5, {channels}, {height}, {width}), "{dtype}")  # yours: any number of images, raw
-probabilities = session.run(None, {{"pixels": pixels}})[0]  # (5, {count})
+probabilities = session.run(None, {{"pixels": pixels}}){first}  # (5, {count})
 print(dict(zip({classes}, probabilities[0])))""",
     "torch": """import torch
 network = torch.export.load("{file}").module()
 pixels = torch.zeros((5, {channels}, {height}, {width}), dtype=torch.{dtype})  # yours: any number of images, raw
-probabilities = network(pixels)  # (5, {count})
+probabilities = network(pixels){first}  # (5, {count})
 print(dict(zip({classes}, probabilities[0].tolist())))""",
 }
 
@@ -64,7 +65,9 @@ def _what(exported: Exported) -> str:
         "| | name | type | shape |\n|---|---|---|---|\n"
         f"| input | `pixels` | {exported.dtype} | (N, {channels}, {height}, {width}), {_range(exported)} |\n"
         f"| output | `probabilities` | float32 | (N, {len(exported.model.classes)}): "
-        f"{', '.join(exported.model.classes)} |\n\n"
+        f"{', '.join(exported.model.classes)} |\n"
+        + ("| output | `familiarity` | float32 | (N,), from 0 to 1 |\n" if exported.familiar else "")
+        + "\n"
         f"Checked when it was written: on {exported.checked} images of the run its probabilities differ from those of "
         f"the program that trained it by {exported.difference:.1e} at most ({TOLERANCE:.0e} is allowed)."
     )
@@ -86,6 +89,7 @@ def _how_to_call(exported: Exported) -> str:
         width=width,
         dtype=exported.dtype,
         count=len(exported.model.classes),
+        first="[0]" if exported.format == "onnx" or exported.familiar else "",
         classes=list(exported.model.classes),
     )
     return f"```python\n{code}\n```"
@@ -181,6 +185,7 @@ def _limits(run: Path, trained: TrainConfig, exported: Exported) -> str:
     lines = [
         f"- It takes images of {height} x {width} pixels with {channels} channel(s), of the pixel scale, telescope and "
         "noise of those that it was trained on. On others its probabilities mean little: score it there first.",
+        *_familiarity(exported),
         "- It knows its classes and nothing else: of an image of no lens it says one of them all the same.",
         "- The probabilities are for classes as frequent as in training; in a survey substructure may be rarer.",
     ]
@@ -202,6 +207,15 @@ def _limits(run: Path, trained: TrainConfig, exported: Exported) -> str:
             "files whose origin you know, or use ONNX."
         )
     return "\n".join(lines)
+
+
+def _familiarity(exported: Exported) -> list[str]:
+    if not exported.familiar:
+        return []
+    return [
+        "- `familiarity` is the share of the run's validation images that are at least as strange as this image. Below "
+        f"{FOREIGN:g} an image is foreign, and its probabilities mean nothing."
+    ]
 
 
 def _licence(run: Path, trained: TrainConfig) -> str:

@@ -44,7 +44,10 @@ def plot_curves(
         marker=".",
         label="validation",
     )
-    loss.set(xlabel="step", ylabel="loss (nats)", yscale="log")
+    losses = _column(training, "train_loss") + _column(validation, "val_loss")
+    # Probabilities are at most 1, but densities are not: their negative logarithm may be below 0.
+    scale = "log" if min((value for value in losses if value is not None), default=1.0) > 0 else "linear"
+    loss.set(xlabel="step", ylabel="loss (nats)", yscale=scale)
     loss.legend()
     loss.set_title(literal(title))
     known = [line for line in validation if line[f"val_{name}"] is not None]

@@ -29,7 +29,7 @@ def plot_samples(file: Path, images: np.ndarray, names: Sequence[str], title: st
         axes.set_axis_off()
     for axes_row, row, name in zip(grid, rows, dict.fromkeys(names), strict=True):
         for axes, image in zip(axes_row, row, strict=False):
-            _show(axes, image)
+            show_image(axes, image)
         axes_row[0].text(
             -0.06,
             0.5,
@@ -44,7 +44,7 @@ def plot_samples(file: Path, images: np.ndarray, names: Sequence[str], title: st
     figure.savefig(file)
 
 
-def _show(axes: Axes, image: np.ndarray) -> None:
+def show_image(axes: Axes, image: np.ndarray) -> None:
     unit = to_display(image)
     if len(image) == 1:
         axes.imshow(unit[0], cmap=IMAGE_MAP, interpolation="nearest")

@@ -33,7 +33,9 @@ class Evidence:
     threshold_from: str | None
     """How it was chosen, if anybody said so."""
     metrics: dict[str, Any]
-    """`metrics.json`; empty without labels."""
+    """`metrics.json`; empty if there is none."""
+    familiarity: np.ndarray | None = None
+    """(n,) share of the run's validation images that are at least as strange, if the run knows."""
 
     @property
     def predicted(self) -> np.ndarray:
@@ -78,6 +80,7 @@ def read_evidence(folder: Path, card: dict[str, Any]) -> Evidence:
     classes = tuple(name.removeprefix("p_") for name in columns)
     label_of = {name: label for label, name in enumerate(classes)}
     metrics = read_json(folder / "metrics.json")
+    known = "familiarity" in (reader.fieldnames or ())
     labelled = bool(metrics) and all(row["label"] for row in rows)
     threshold = metrics.get("threshold", card.get("threshold"))
     if len(classes) == 2 and threshold is None:
@@ -90,6 +93,7 @@ def read_evidence(folder: Path, card: dict[str, Any]) -> Evidence:
         threshold=threshold,
         threshold_from=metrics.get("threshold_from", card.get("threshold_from")),
         metrics=metrics,
+        familiarity=np.array([float(row["familiarity"]) for row in rows]) if known else None,
     )
 
 

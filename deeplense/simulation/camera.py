@@ -12,7 +12,7 @@ from torch import Tensor
 from deeplense.machine.compiling import compiled
 from deeplense.simulation.counters import normals, philox, poisson
 from deeplense.simulation.draw import Draws
-from deeplense.simulation.instruments import PSF, Airy, Camera, Gaussian, Moffat, Telescope
+from deeplense.simulation.instruments import PSF, Airy, Camera, Gaussian, Moffat, PixelKernel, Telescope
 
 _NOISE = 2
 """Second word of the random counter (`draw` has the others)."""
@@ -38,6 +38,8 @@ def photograph(flux: Tensor, draws: Draws, camera: Camera | Telescope, key: Tens
 def blur(flux: Tensor, camera: Camera | Telescope) -> Tensor:
     """Convolve (B, k H, k W) with the camera's point-spread function, with nothing beyond the edges, and add up what
     the k x k points of each pixel have, (B, H, W)."""
+    if isinstance(camera.psf, PixelKernel):
+        return _convolve(_gather(flux, camera.oversample), camera.psf, camera.pixel_scale)
     fine = camera.pixel_scale / camera.oversample
     return _gather(_convolve(flux, camera.psf, fine), camera.oversample)
 
@@ -58,7 +60,9 @@ def _convolve(flux: Tensor, psf: PSF, pixel_scale: float) -> Tensor:
 
 
 @functools.cache
-def _transfer(psf: Airy | Moffat, pixel_scale: float, side: int, device: torch.device) -> tuple[Tensor, int, int]:
+def _transfer(
+    psf: Airy | Moffat | PixelKernel, pixel_scale: float, side: int, device: torch.device
+) -> tuple[Tensor, int, int]:
     """The transform of a kernel, that of which size, and the kernel's half width."""
     kernel = psf.kernel(pixel_scale)
     margin = len(kernel) // 2

@@ -13,12 +13,14 @@ from accelerate import Accelerator
 from deeplense.data.batches import Batches, PixelStore, plain_batches
 from deeplense.data.imageset import ImageSet
 from deeplense.data.split import Split, write_looks
+from deeplense.evaluation.familiar import get_acquainted, keep_familiarity
 from deeplense.figures.curves import plot_curves
 from deeplense.figures.samples import plot_samples
 from deeplense.files import write_json
 from deeplense.task import Evaluation, Scored, Task, load_trained
 from deeplense.tracking.tracker import Tracker
 from deeplense.training.loop import Trainer
+from deeplense.training.session import only_first
 
 SAMPLES = 8
 """Images of each kind in a figure."""
@@ -46,7 +48,8 @@ def show_images(folder: Path, task: Task, images: ImageSet, split: Split, store:
 def finish(
     accelerator: Accelerator, trainer: Trainer, images: ImageSet, split: Split, folder: Path, tracker: Tracker | None
 ) -> None:
-    """Score the test part once, with the best weights, and write the summary."""
+    """Keep what the images look like, score the test part once, with the best weights, and write the summary."""
+    only_first(accelerator, lambda: remember_images(trainer, split, folder))
     evaluation = evaluate_test(accelerator, trainer, images, split, folder)
     if tracker is None:  # not the first process
         return
@@ -76,6 +79,15 @@ def finish(
     best = f"best of {position.epoch} epochs: {position.best_epoch}"
     print(f"{best}\ntest: {evaluation.said()}" if evaluation else f"{best}\nno test part, so no score", flush=True)
     print(f"all of it is in {folder}", flush=True)
+
+
+def remember_images(trainer: Trainer, split: Split, folder: Path) -> None:
+    """Keep beside the best weights what training and validation images look like to them."""
+    task, store = trainer.task, trainer.store
+    network = load_trained(folder, trainer.config, type(task)).network.to(store.device)
+    found = get_acquainted(network, task.watched, trainer.batches, store, split.val)
+    if found is not None:
+        keep_familiarity(folder / "best", found)
 
 
 def evaluate_test(

@@ -13,6 +13,7 @@ from astropy.cosmology import FlatLambdaCDM
 from lenstronomy.Cosmo.lens_cosmo import LensCosmo
 from lenstronomy.LensModel.lens_model import LensModel
 from lenstronomy_images import main_lens, reference_image, substructure
+from set_names import EVERY_SET
 
 from deeplense.errors import InputError
 from deeplense.simulation.camera import blur
@@ -29,7 +30,7 @@ from deeplense.simulation.substructure import Equal, Rings, Share, Subhalos
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", EVERY_SET)
 def test_images_are_those_of_lenstronomy(name: str, kind: str) -> None:
     simulator = Simulator(SETS[name], find_classes([kind]), seed=1, device="cpu")
     draws = simulator.draw(torch.arange(32), torch.zeros(32, dtype=torch.int64))
