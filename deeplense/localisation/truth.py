@@ -197,7 +197,7 @@ def about_set(folder: Path) -> dict[str, Any]:
     for name in ("dataset.json", "simulation.json"):
         if (folder / name).is_file():
             try:
-                about = json.loads((folder / name).read_text())
+                about = json.loads((folder / name).read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
                 raise InputError(f"{folder / name} is damaged ({error}): make the set again") from None
             if isinstance(about, dict):
@@ -219,7 +219,7 @@ def _rows_by_content(folder: Path) -> tuple[dict[str, int], int]:
     """Index of each image by its content, and how many there are."""
     file = folder / "catalog.csv"
     try:
-        with file.open(newline="") as table:
+        with file.open(newline="", encoding="utf-8") as table:
             listed = [(row["sha256"], int(row["index"])) for row in csv.DictReader(table)]
     except KeyError as error:
         raise InputError(f"{file}: has no column {error}: the truth is found by content, add it") from None

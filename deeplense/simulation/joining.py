@@ -40,9 +40,10 @@ def join_parts(directory: Path) -> int:
         # What an interruption left of this share's is written over, or cut off.
         pixels.take_over(done, Packed.of_file(folder / "images.npy"))
         for name in TABLES:
-            table = Table(directory / name, (directory / name).read_text().partition("\n")[0].split(","))
+            header = (directory / name).read_text(encoding="utf-8").partition("\n")[0]
+            table = Table(directory / name, header.split(","))
             table.cut(done)
-            table.append((folder / name).read_text().splitlines()[1:])
+            table.append((folder / name).read_text(encoding="utf-8").splitlines()[1:])
     pixels.settle(first["total"])
     own = {key: value for key, value in first.items() if key not in ("part", "start", "total", "count")}
     draft = directory / ".dataset.json"
@@ -71,7 +72,7 @@ def _find_parts(directory: Path) -> list[tuple[Path, dict[str, Any]]]:
     for place in range(1, of + 1):
         folder = Part(place, of).folder(directory)
         try:
-            about = json.loads((folder / "dataset.json").read_text())
+            about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
             about["start"], about["count"], about["total"] = (int(about[key]) for key in ("start", "count", "total"))
         except (OSError, ValueError, KeyError, TypeError):
             raise InputError(f"{folder / 'dataset.json'}: is damaged: make this share again") from None
