@@ -1,4 +1,4 @@
-"""What a run takes for foreign: its own unseen images, the same changed as none of those it was fitted with, and strays.
+"""What a run takes for foreign: its own unseen images, the same changed as none that it was fitted with, and strays.
 
 Images of a simulated set are simulated once more, by another camera. Others are changed as they are stored: a wider
 point-spread function is the ratio of the transfers of two Airy disks, and the noise that it smooths is put back in.
