@@ -36,6 +36,7 @@ class Classification(Task):
     name = "classify"
     headline = Headline("roc_auc", "ROC AUC", best=1.0)
     card_type = ModelCard
+    watched = ("maxpool", "layer1")
 
     def __init__(self, config: TrainConfig, classes: tuple[str, ...]) -> None:
         super().__init__(config, classes)
