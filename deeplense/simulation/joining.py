@@ -15,8 +15,8 @@ TABLES = ("subhalos.csv", "catalog.csv")
 """In the order that they are written in: the catalogue's rows are what counts."""
 
 
-def join_parts(directory: Path) -> int:
-    """Join the shares below `directory`, and return the number of images.
+def join_parts(directory: Path, name: str) -> int:
+    """Join the shares of the set called `name` below `directory`, and return the number of images.
 
     An interrupted join goes on when it is asked for again. The folders of the shares go when all is there.
 
@@ -28,6 +28,8 @@ def join_parts(directory: Path) -> int:
         return finished_images(directory)  # another task of the same array was faster
     parts = _find_parts(directory)
     first = parts[0][1]
+    if first.get("name") != name:
+        raise InputError(f"{directory}: has shares of {first.get('name')}, and none of {name}: name that set")
     _refuse_unfit(directory, parts)
     for name in ("images.npy", *TABLES):
         if not (directory / name).exists():
