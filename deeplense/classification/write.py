@@ -133,7 +133,7 @@ def _scores(labels: np.ndarray, chances: np.ndarray, card: ModelCard) -> dict[st
 
 def _show_strange(file: Path, store: PixelStore, indices: np.ndarray, look: Look, title: str) -> None:
     """A figure of how strange the images are, and of the strangest."""
-    rows = np.argsort(-look.strangeness, kind="stable")[: figures_of_looks.SHOWN]
+    rows = look.strangest(figures_of_looks.SHOWN)
     images = next(plain_batches(store, indices[rows], len(rows))).cpu().numpy()
     figures_of_looks.plot_familiarity(file, look, images, rows, title)
 

@@ -6,13 +6,16 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
 from deeplense.config import EvaluateConfig
-from deeplense.evaluation.predict import predict
+from deeplense.evaluation.familiar import predict_and_look
+from deeplense.evaluation.foreign import Foreignness, Heed, look_up
 from deeplense.localisation.card import LocaliserCard
 from deeplense.localisation.limit import limit_of
+from deeplense.localisation.network import CELL
 from deeplense.localisation.scores import Findings, mass_edges, score
 from deeplense.localisation.told import say
 from deeplense.localisation.truth import TrueSubhalos, has_truth, read_truth
@@ -31,10 +34,13 @@ class LocalisationEvaluation(Evaluation):
     scores: dict[str, Any]
     scored: Scored
     findings: Findings
+    foreign: Foreignness | None = None
 
     def said(self) -> str:
         count = len(self.scored.indices)
-        return say(self.scores) if self.scores else f"{count} images without truth: see detections.csv"
+        known = "n" in self.scores or "by_mass" in self.scores
+        scores = say(self.scores) if known else f"{count} images without truth: see detections.csv"
+        return "\n".join([*(self.foreign.said() if self.foreign else []), scores])
 
     def track(self, tracker: Tracker, part: str, step: int) -> None:
         """Numbers, and the table by mass."""
@@ -63,30 +69,44 @@ def evaluate(
     accelerator: Accelerator | None = None,
     asked: EvaluateConfig | None = None,
 ) -> LocalisationEvaluation | None:
-    """See `Task.evaluate`. In float32; scores, figures and the limit where there is truth."""
+    """See `Task.evaluate`. In float32; scores, figures and the limit where there is truth.
+
+    Raises:
+        InputError: `--foreign` forbids it.
+    """
     card, images, indices = trained.card, scored.images, scored.indices
     assert isinstance(card, LocaliserCard)
     scale = card.lengths(images)
+    heed: Heed = "say" if asked is None else asked.foreign
+    known = look_up(trained.familiarity, trained.folder, heed, tell=accelerator is None)
     truth: TrueSubhalos | None = None
     if has_truth(images):
         truth = read_truth(images, trained.config.data.data if asked is None else str(asked.data)).take(indices)
         truth = truth.seen(scale.half)
     batch_size = None if asked is None else asked.batch_size
-    outputs = predict(trained.network, scored.store, indices, batch_size, accelerator)
+    said, look = predict_and_look(trained.network, scored.store, indices, known, batch_size, accelerator)
     if accelerator is not None and not accelerator.is_main_process:
         return None
+    cells = (card.image_size + CELL - 1) // CELL
+    outputs = said.reshape(len(said), -1, cells, cells)
+    foreign = None if look is None else Foreignness.of(look, heed, scored.title)
+    if foreign is not None:
+        rows = np.flatnonzero(~foreign.left_out)
+        outputs, look = outputs[torch.from_numpy(rows).to(outputs.device)], foreign.look.take(rows)
+        scored, truth = dataclasses.replace(scored, indices=indices[rows]), truth and truth.take(rows)
     findings = card.findings(outputs, mass_edges(truth) if truth is not None else mass_edges_of(outputs))
     scores: dict[str, Any] = {}
     limit = None
     if truth is not None:
         scores = score(findings, truth, scale)
-        limit = limit_of(images, indices, truth, findings)
+        limit = limit_of(images, scored.indices, truth, findings)
         if limit is not None:
             scores["limit"] = limit.summary
     least = asked.min_probability if asked is not None and asked.min_probability is not None else MIN_PROBABILITY
-    located = Located(scored, findings, truth, scale, scores, limit, outputs[:, 0].exp(), least)
-    write_evaluation(folder, located)
-    return LocalisationEvaluation(scores, scored, findings)
+    about = {} if foreign is None else foreign.summary()
+    located = Located(scored, findings, truth, scale, scores, limit, outputs[:, 0].exp(), least, foreign, look)
+    write_evaluation(folder, located, [images.paths[index] for index in indices])
+    return LocalisationEvaluation(scores | about, scored, findings, foreign)
 
 
 def mass_edges_of(outputs: torch.Tensor) -> Any:

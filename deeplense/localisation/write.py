@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import dataclasses
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ import numpy as np
 import torch
 
 from deeplense.data.batches import plain_batches
+from deeplense.evaluation.foreign import Foreignness
 from deeplense.figures import localisation as figures
+from deeplense.figures.familiarity import plot_familiarity
 from deeplense.files import replacing, write_json
 from deeplense.localisation.limit import Limit
 from deeplense.localisation.matching import match
 from deeplense.localisation.scores import Findings, pairs
 from deeplense.localisation.told import mass_table, score_rows
 from deeplense.localisation.truth import Scale, TrueSubhalos
+from deeplense.scores.familiarity import Look
 from deeplense.task import Scored
 
 SHOWN = 16
@@ -32,6 +36,7 @@ FIGURES = {
     "errors": "Errors of place and mass of detections of a probability of 0.5 or more",
     "promises": "Are probabilities and expected numbers true?",
     "gallery": "What is there, and what is found",
+    "familiarity": "How strange the images are beside the run's validation images, and the strangest",
 }
 """File and caption, in the order of the page."""
 
@@ -50,17 +55,30 @@ class Located:
     """(n, h, w) expected numbers in the cells."""
     min_probability: float
     """Of the detections that are listed."""
+    foreign: Foreignness | None = None
+    look: Look | None = None
+    """How the images look to the run, of all that there were and of these n; None: it does not know."""
 
 
-def write_evaluation(folder: Path, located: Located) -> None:
-    """Write `folder` in place of an earlier evaluation of the same name, whole: `predictions.csv`, `detections.csv`;
-    where there is truth `metrics.json` and figures; and `report.html`."""
+def write_evaluation(folder: Path, located: Located, paths: Sequence[str] = ()) -> None:
+    """Write `folder` in place of an earlier evaluation of the same name, whole: `predictions.csv`, `detections.csv`,
+    `metrics.json`; where there is truth, figures; and `report.html`.
+
+    Args:
+        paths: of the images before any was left out.
+    """
     with replacing(folder) as aside:
         _write_predictions(aside / "predictions.csv", located)
         _write_detections(aside / "detections.csv", located)
-        if located.truth is not None:
-            about = {"min_probability": located.min_probability, **located.scored.about}
+        about = {"min_probability": located.min_probability, **located.scored.about}
+        if located.foreign is not None:
+            about |= located.foreign.summary()
+            located.foreign.write_left_out(aside / "foreign.csv", paths)
+        if located.look is not None:
+            _show_strange(aside / "familiarity.png", located, located.look)
+        if located.truth is not None or located.foreign is not None:
             write_json(aside / "metrics.json", {**located.scores, **about})
+        if located.truth is not None:
             _draw_scores(aside, located)
         _draw_gallery(aside / "gallery.png", located)
         (aside / "report.html").write_text(_page(aside, located), encoding="utf-8")
@@ -70,10 +88,11 @@ def _write_predictions(file: Path, located: Located) -> None:
     images, findings = located.scored.images, located.findings
     with file.open("w", newline="", encoding="utf-8") as table:
         writer = csv.writer(table)
-        writer.writerow(["path", "label", "p_any", "expected_number"])
+        look = located.look
+        writer.writerow(["path", "label", "p_any", "expected_number", *(["familiarity"] if look else [])])
         for row, index in enumerate(located.scored.indices):
             label = "" if images.labels is None else images.classes[images.labels[index]]
-            values = (findings.p_any[row], findings.expected[row])
+            values = (findings.p_any[row], findings.expected[row], *([look.familiarity[row]] if look else []))
             writer.writerow([images.paths[index], label, *(f"{value:.6g}" for value in values)])
 
 
@@ -96,6 +115,12 @@ def _write_detections(file: Path, located: Located) -> None:
         for number in np.flatnonzero(located.findings.probability >= located.min_probability):
             path = images.paths[located.scored.indices[found.image[number]]]
             writer.writerow([path, *(f"{column[number]:.6g}" for column in columns)])
+
+
+def _show_strange(file: Path, located: Located, look: Look) -> None:
+    rows, scored = look.strangest(SHOWN), located.scored
+    images = next(plain_batches(scored.store, scored.indices[rows], len(rows))).cpu().numpy()
+    plot_familiarity(file, look, images, rows, scored.title)
 
 
 def _draw_scores(aside: Path, located: Located) -> None:
@@ -155,6 +180,7 @@ def _draw_gallery(file: Path, located: Located) -> None:
 def _page(aside: Path, located: Located) -> str:
     """One page that opens from disk, with its pictures inside."""
     parts = [f"<h1>{escape(located.scored.title)}</h1>"]
+    parts += [f"<p><b>{escape(line)}</b></p>" for line in (located.foreign.said() if located.foreign else [])]
     if located.scores:
         head, rows = mass_table(located.scores)
         if rows:
