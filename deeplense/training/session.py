@@ -21,7 +21,7 @@ from deeplense.config import TrainConfig
 from deeplense.data.batches import Batches, PixelStore, StreamBatches, TrainBatches
 from deeplense.data.imageset import ImageSet
 from deeplense.data.mixed import describe
-from deeplense.data.scale import say_scale
+from deeplense.data.scale import mention_strangers, say_scale
 from deeplense.data.simulated import load_data
 from deeplense.data.split import Split, counts_of
 from deeplense.errors import InputError, LostProcess, is_first_process
@@ -241,7 +241,7 @@ def announce(
     lines = {
         "images": f"{len(images)} of {describe(images.pixels)}, from {config.data.data}",
         "pixels": say_scale(images, batches.store.scale),
-        **({"positive": f"class {images.classes[1]} is label 1"} if len(images.classes) == 2 else {}),
+        **({"positive class: ": images.classes[1]} if len(images.classes) == 2 else {}),
         **{f"  {part}": said for part, said in counts.items()},
         **({"  online": f"{config.simulation.epoch_images} fresh ones an epoch"} if config.simulation.online else {}),
         **({"balance": imbalance} if (imbalance := _imbalance(images, split, config)) else {}),
@@ -255,6 +255,7 @@ def announce(
         "W&B": tracked,
     }
     print("\n".join(f"{name:<11}{value}" for name, value in lines.items()), flush=True)
+    mention_strangers(images, batches.store.scale)
     if facts["initialization_warning"]:
         warn(facts["initialization_warning"])
 
