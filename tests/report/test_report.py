@@ -676,7 +676,7 @@ def test_without_labels(opened, tmp_path):
 @pytest.mark.parametrize("labelled", [True, False])
 def test_foreign_images_are_said_filtered_and_sorted(opened, tmp_path, labelled):
     labels, probabilities = guesses(TWO, 60)
-    familiarity = np.round(np.random.default_rng(0).random(60), 3)
+    familiarity = np.round(np.random.default_rng(0).uniform(0.02, 1, 60), 3)
     familiarity[[7, 30, 31]] = (0.0, 0.009, 0.01)
     said = "2 of 60 images (3%) are foreign"
     about = {"unfamiliar": 0.0333, "unfamiliar_low": 0.0092, "unfamiliar_high": 0.1136, "foreign": 2, "said": said}
