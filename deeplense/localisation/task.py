@@ -33,6 +33,7 @@ class Localisation(Task):
     name = "locate"
     headline = Headline("loss", "negative log-likelihood, nats an image")
     card_type = LocaliserCard
+    watched = ("encoder.maxpool", "encoder.layer1")
 
     def __init__(self, config: TrainConfig, classes: tuple[str, ...]) -> None:
         super().__init__(config, classes)
@@ -135,6 +136,7 @@ class Localisation(Task):
         for flag, given in (
             ("--sensitivity", asked.sensitivity),
             ("--tta", asked.tta),
+            ("--turn-test", asked.turn_test),
             ("--fpr", asked.fpr is not None),
         ):
             if given:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from deeplense.data.batches import plain_batches
+from deeplense.evaluation.foreign import Foreignness
 from deeplense.figures import localisation as figures
 from deeplense.files import replacing, write_json
 from deeplense.localisation.limit import Limit
@@ -20,6 +21,7 @@ from deeplense.localisation.matching import match
 from deeplense.localisation.scores import Findings, pairs
 from deeplense.localisation.told import mass_table, score_rows
 from deeplense.localisation.truth import Scale, TrueSubhalos
+from deeplense.scores.familiarity import Look
 from deeplense.task import Scored
 
 SHOWN = 16
@@ -50,30 +52,41 @@ class Located:
     """(n, h, w) expected numbers in the cells."""
     min_probability: float
     """Of the detections that are listed."""
+    look: Look | None = None
+    """What the n images look like to the run, if it knows."""
+    foreign: Foreignness | None = None
+    """Of these and of those that were left out."""
+    left_out: tuple[str, ...] = ()
+    """Paths of all that `foreign` is of."""
 
 
 def write_evaluation(folder: Path, located: Located) -> None:
     """Write `folder` in place of an earlier evaluation of the same name, whole: `predictions.csv`, `detections.csv`;
     where there is truth `metrics.json` and figures; and `report.html`."""
     with replacing(folder) as aside:
+        if located.foreign is not None:
+            located.foreign.write_left_out(aside / "foreign.csv", located.left_out)
         _write_predictions(aside / "predictions.csv", located)
         _write_detections(aside / "detections.csv", located)
+        if located.scores:
+            write_json(aside / "metrics.json", located.scores)
         if located.truth is not None:
-            about = {"min_probability": located.min_probability, **located.scored.about}
-            write_json(aside / "metrics.json", {**located.scores, **about})
             _draw_scores(aside, located)
         _draw_gallery(aside / "gallery.png", located)
-        (aside / "report.html").write_text(_page(aside, located))
+        (aside / "report.html").write_text(_page(aside, located), encoding="utf-8")
 
 
 def _write_predictions(file: Path, located: Located) -> None:
     images, findings = located.scored.images, located.findings
-    with file.open("w", newline="") as table:
+    with file.open("w", newline="", encoding="utf-8") as table:
         writer = csv.writer(table)
-        writer.writerow(["path", "label", "p_any", "expected_number"])
+        known = ["familiarity"] if located.look is not None else []
+        writer.writerow(["path", "label", "p_any", "expected_number", *known])
         for row, index in enumerate(located.scored.indices):
             label = "" if images.labels is None else images.classes[images.labels[index]]
-            values = (findings.p_any[row], findings.expected[row])
+            values = [findings.p_any[row], findings.expected[row]]
+            if located.look is not None:
+                values.append(located.look.familiarity[row])
             writer.writerow([images.paths[index], label, *(f"{value:.6g}" for value in values)])
 
 
@@ -90,7 +103,7 @@ def _write_detections(file: Path, located: Located) -> None:
         found.log10_mass_sigma,
         located.findings.probability,
     )
-    with file.open("w", newline="") as table:
+    with file.open("w", newline="", encoding="utf-8") as table:
         writer = csv.writer(table)
         writer.writerow(["path", "x", "y", "x_sigma", "y_sigma", "log10_mass", "log10_mass_sigma", "probability"])
         for number in np.flatnonzero(located.findings.probability >= located.min_probability):
@@ -155,7 +168,9 @@ def _draw_gallery(file: Path, located: Located) -> None:
 def _page(aside: Path, located: Located) -> str:
     """One page that opens from disk, with its pictures inside."""
     parts = [f"<h1>{escape(located.scored.title)}</h1>"]
-    if located.scores:
+    if located.foreign is not None:
+        parts += [f"<p><strong>{escape(line)}</strong></p>" for line in located.foreign.said()]
+    if located.truth is not None:
         head, rows = mass_table(located.scores)
         if rows:
             parts.append(_table("Found and placed, by mass; 95 % intervals in brackets", head, rows))
