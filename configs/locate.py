@@ -1,7 +1,7 @@
 """Where a subhalo is, and how heavy: point masses of `one_subhalo`, 12 minutes on two cores.
 
 60,000 lenses that are simulated as they are needed, half of them with one point mass of 10^8.5 to 10^10.5 Msun; 1,600
-for validation and 12,000 for the test. The network sees the middle 56 x 56 px: beyond 2.24" there is neither subhalo nor
+for validation and 12,000 for the test. The network sees the middle 56 x 56 px: beyond 2.24" there is no subhalo and no
 ring. Fresh images need no turning, which would blur their pixels; they are standardised as they are, since their noise
 is the same all over.
 """

@@ -264,10 +264,10 @@ def _refuse_nonsense(truth: TrueSubhalos, images: ImageSet, folder: Path) -> Non
     scale = scale_of(images, 1.0, 1)
     outside = there & ((np.abs(truth.x) > scale.edge) | (np.abs(truth.y) > scale.edge))
     if outside.sum() > FAR * there.sum():  # a few of a population may well be
-        row = int(np.flatnonzero(outside.any(1))[0])
+        row, unit = int(np.flatnonzero(outside.any(1))[0]), "pixels" if scale.pixel is None else "arcsec"
         raise InputError(
             f"{file}: {int(outside.sum())} of {int(there.sum())} subhalos are outside their images, one of "
-            f"{images.paths[row]} for one: give x and y in {'pixels' if scale.pixel is None else 'arcsec'} from the centre"
+            f"{images.paths[row]} for one: give x and y in {unit} from the centre"
         )
     smooth = [label for label, name in enumerate(images.classes) if is_smooth(name)]
     if images.labels is not None and smooth:
