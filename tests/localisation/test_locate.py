@@ -78,7 +78,7 @@ def test_a_run_ends_with_tables_scores_figures_and_a_page(run):
     folder, _ = run
     test = folder / "evaluation" / "test"
     predictions, detections = rows_of(test / "predictions.csv"), rows_of(test / "detections.csv")
-    assert list(predictions[0]) == ["path", "label", "p_any", "expected_number"]
+    assert list(predictions[0]) == ["path", "label", "p_any", "expected_number", "familiarity"]
     assert len(predictions) == 48
     assert all(0 < float(row["p_any"]) < 1 and float(row["expected_number"]) > 0 for row in predictions)
     columns = ["path", "x", "y", "x_sigma", "y_sigma", "log10_mass", "log10_mass_sigma", "probability"]
@@ -128,7 +128,9 @@ def test_images_that_nobody_knows_anything_of_get_detections(run, tmp_path, caps
     evaluate.main(EvaluateConfig(runs=(folder,), data=str(flat), min_probability=0.0))
     assert "4 images without truth: see detections.csv" in capsys.readouterr().out
     written = folder / "evaluation" / "cutouts"
-    assert not (written / "metrics.json").exists()
+    known = json.loads((written / "metrics.json").read_text())
+    assert "unfamiliar" in known
+    assert "roc_auc" not in known
     assert len(rows_of(written / "predictions.csv")) == 4
     places = [abs(float(row[name])) for row in rows_of(written / "detections.csv") for name in ("x", "y")]
     assert max(places) <= 17.6  # pixels from the centre, as nobody said how large they are

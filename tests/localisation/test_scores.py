@@ -34,7 +34,7 @@ def made_up():
     misplaced = random.random(n) < 0.1
     x = SCALE.to_cells(truth.x[:, 0]) + sigma * random.normal(size=n) + 6.0 * (misplaced | ~seen)
     y = SCALE.to_cells(truth.y[:, 0]) + sigma * random.normal(size=n)
-    own = p > 0.003
+    own = p > 0.01
     said = log_mass + 0.1 * random.normal(size=n)
     columns = (p, x, y, sigma, sigma, said, np.full(n, 0.1))
     detections = Detections(np.flatnonzero(own), *(column[own] for column in columns))
