@@ -95,9 +95,9 @@ class Task(ABC):
     headline: ClassVar[Headline]
     card_type: ClassVar[type[Card]] = Card
     """What is kept in `best/model.json`."""
-    watched: ClassVar[tuple[str, ...]] = ("maxpool", "layer1")
+    watched: ClassVar[tuple[str, ...]] = ()
     """Early stages of the network, in the order in which they are called, that tell whether an image looks like those
-    that a run knows: names of submodules that give maps (B, K, H, W). None: the task has no familiarity."""
+    that a run knows: names of submodules that give maps (B, K, H, W). Empty: the task has no familiarity."""
 
     def __init__(self, config: TrainConfig, classes: tuple[str, ...]) -> None:
         self.config = config

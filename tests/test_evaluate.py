@@ -322,7 +322,7 @@ def test_validation_images_that_are_gone_are_named(copy, others, tmp_path):
     run(copy, "--data", others)
     message = refused(copy, "--data", others, "--tta")
     assert message.startswith(f"--tta needs the validation images of {copy}: ")
-    assert f"was made with the images at {tmp_path / 'gone'}, where there is no folder now" in message
+    assert f"was made with the images at {tmp_path / 'gone'}, where there is nothing now" in message
 
 
 def test_images_that_have_moved_are_found_by_content(copy, others, lenses, tmp_path, capsys):
@@ -331,7 +331,7 @@ def test_images_that_have_moved_are_found_by_content(copy, others, lenses, tmp_p
     rewrite(copy / "config.json", data={**json.loads((copy / "config.json").read_text())["data"], "data": "/gone"})
     message = refused(copy)
     assert message == (
-        f"{copy} was made with the images at /gone, where there is no folder now: say where they are, with "
+        f"{copy} was made with the images at /gone, where there is nothing now: say where they are, with "
         "--data NEW --split test, which finds its test part there by content"
     )
     moved = shutil.copytree(others, tmp_path / "moved")

@@ -133,7 +133,7 @@ def _scores(labels: np.ndarray, chances: np.ndarray, card: ModelCard) -> dict[st
 
 def _show_strange(file: Path, store: PixelStore, indices: np.ndarray, look: Look, title: str) -> None:
     """A figure of how strange the images are, and of the strangest."""
-    rows = np.argsort(-look.strangeness, kind="stable")[: figures_of_looks.SHOWN]
+    rows = look.strangest(figures_of_looks.SHOWN)
     images = next(plain_batches(store, indices[rows], len(rows))).cpu().numpy()
     figures_of_looks.plot_familiarity(file, look, images, rows, title)
 
@@ -167,7 +167,7 @@ def say(scores: dict[str, Any]) -> str:
             f"ROC AUC {scores['roc_auc']:.5f} [{scores['roc_auc_low']:.5f}, {scores['roc_auc_high']:.5f}], "
             f"accuracy {scores['accuracy']:.4f}, {scores['errors']} of {scores['n']} images wrong"
         )
-    lines = [first]
+    lines = [first, scores["few"]] if "few" in scores else [first]
     calibration, symmetry = scores["calibration"], scores["symmetry"]
     if calibration["after"] is None:
         lines.append(f"not calibrated: {calibration['reason']}")

@@ -44,9 +44,9 @@ def plot_curves(
         marker=".",
         label="validation",
     )
-    values = _column(training, "train_loss") + _column(validation, "val_loss")
+    losses = _column(training, "train_loss") + _column(validation, "val_loss")
     # Probabilities are at most 1, but densities are not: their negative logarithm may be below 0.
-    scale = "log" if min((value for value in values if value is not None), default=1.0) > 0 else "linear"
+    scale = "log" if min((value for value in losses if value is not None), default=1.0) > 0 else "linear"
     loss.set(xlabel="step", ylabel="loss (nats)", yscale=scale)
     loss.legend()
     loss.set_title(literal(title))

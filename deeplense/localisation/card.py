@@ -68,7 +68,7 @@ class LocaliserCard(Card):
         plain = dataclasses.replace(self, number_factor=number_factor, position_factor=1.0, mass_factor=1.0)
         findings = plain.findings(outputs, np.array([0.0, 1.0]))
         matches = match(findings.detections, truth, scale)
-        of_any = Promise.fitted(findings.expected, there.any(1))
+        of_any = Promise.fitted(findings.expected, truth.present)
         of_detections = Promise.fitted(findings.detections.expected, matches.subhalo >= 0)
         likely = dataclasses.replace(findings, probability=of_detections.probability(findings.detections.expected))
         number, row, place = pairs(likely, truth, matches)

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -14,10 +15,10 @@ from deeplense.evaluation.familiar import predict_and_look
 from deeplense.evaluation.foreign import Foreignness, Heed, look_up
 from deeplense.localisation.card import LocaliserCard
 from deeplense.localisation.limit import limit_of
-from deeplense.localisation.network import CELL, LOG_DENSITY
-from deeplense.localisation.scores import mass_edges, score
+from deeplense.localisation.network import CELL
+from deeplense.localisation.scores import Findings, mass_edges, score
 from deeplense.localisation.told import say
-from deeplense.localisation.truth import Scale, TrueSubhalos, has_truth, read_truth
+from deeplense.localisation.truth import TrueSubhalos, has_truth, read_truth
 from deeplense.localisation.write import Located, write_evaluation
 from deeplense.task import Evaluation, Scored, Trained
 from deeplense.tracking.tracker import Tracker
@@ -31,14 +32,15 @@ class LocalisationEvaluation(Evaluation):
     """Scores of a localiser, and what they are of."""
 
     scores: dict[str, Any]
-    located: Located
+    scored: Scored
+    findings: Findings
+    foreign: Foreignness | None = None
 
     def said(self) -> str:
-        located = self.located
-        lines = located.foreign.said() if located.foreign else []
-        count = len(located.scored.indices)
-        told = f"{count} images without truth: see detections.csv" if located.truth is None else say(self.scores)
-        return "\n".join([*lines, told])
+        count = len(self.scored.indices)
+        known = "n" in self.scores or "by_mass" in self.scores
+        scores = say(self.scores) if known else f"{count} images without truth: see detections.csv"
+        return "\n".join([*(self.foreign.said() if self.foreign else []), scores])
 
     def track(self, tracker: Tracker, part: str, step: int) -> None:
         """Numbers, and the table by mass."""
@@ -70,47 +72,39 @@ def evaluate(
     """See `Task.evaluate`. In float32; scores, figures and the limit where there is truth.
 
     Raises:
-        InputError: `--foreign` forbids it, or the truth is not that of the images.
+        InputError: `--foreign` forbids it.
     """
     card, images, indices = trained.card, scored.images, scored.indices
     assert isinstance(card, LocaliserCard)
-    lengths = card.lengths(images)
-    truth = _truth(trained, scored, lengths, asked)
+    scale = card.lengths(images)
     heed: Heed = "say" if asked is None else asked.foreign
     known = look_up(trained.familiarity, trained.folder, heed, tell=accelerator is None)
+    truth: TrueSubhalos | None = None
+    if has_truth(images):
+        own = asked is None or asked.data is None
+        truth = read_truth(images, trained.config.data.data if own else str(asked.data)).take(indices)
+        truth = truth.seen(scale.half)
     batch_size = None if asked is None else asked.batch_size
-    flat = torch.nn.Sequential(trained.network, torch.nn.Flatten())
-    words, look = predict_and_look(trained.network, scored.store, indices, known, batch_size, accelerator, call=flat)
+    said, look = predict_and_look(trained.network, scored.store, indices, known, batch_size, accelerator)
     if accelerator is not None and not accelerator.is_main_process:
         return None
-    foreign, paths = None, tuple(images.paths[index] for index in indices)
-    if look is not None:
-        foreign = Foreignness.of(look, heed, scored.title)
-        kept = ~foreign.left_out
-        words, look, indices = words[torch.from_numpy(kept).to(words.device)], look.take(kept), indices[kept]
-        truth = None if truth is None else truth.take(kept)
     cells = (card.image_size + CELL - 1) // CELL
-    outputs = words.unflatten(1, (-1, cells, cells))
-    findings = card.findings(outputs, mass_edges(truth))
-    least = MIN_PROBABILITY if asked is None or asked.min_probability is None else asked.min_probability
-    scores: dict[str, Any] = {} if truth is None else score(findings, truth, lengths)
-    limit = None if truth is None else limit_of(images, indices, truth, findings)
-    if limit is not None:
-        scores["limit"] = limit.summary
+    outputs = said.reshape(len(said), -1, cells, cells)
+    foreign = None if look is None else Foreignness.of(look, heed, scored.title)
     if foreign is not None:
-        scores |= foreign.summary()
-    if scores:
-        scores |= {"min_probability": least, **scored.about}
-    scored = dataclasses.replace(scored, indices=indices)
-    density = outputs[:, LOG_DENSITY].exp()
-    located = Located(scored, findings, truth, lengths, scores, limit, density, least, look, foreign, paths)
-    write_evaluation(folder, located)
-    return LocalisationEvaluation(scores, located)
-
-
-def _truth(trained: Trained, scored: Scored, lengths: Scale, asked: EvaluateConfig | None) -> TrueSubhalos | None:
-    """Of the images that are scored, what the network sees of it; None where there is none."""
-    if not has_truth(scored.images):
-        return None
-    where = trained.config.data.data if asked is None or asked.data is None else asked.data
-    return read_truth(scored.images, where).take(scored.indices).seen(lengths.half)
+        rows = np.flatnonzero(~foreign.left_out)
+        outputs, look = outputs[torch.from_numpy(rows).to(outputs.device)], foreign.look.take(rows)
+        scored, truth = dataclasses.replace(scored, indices=indices[rows]), truth and truth.take(rows)
+    findings = card.findings(outputs, mass_edges(truth))
+    scores: dict[str, Any] = {}
+    limit = None
+    if truth is not None:
+        scores = score(findings, truth, scale)
+        limit = limit_of(images, scored.indices, truth, findings)
+        if limit is not None:
+            scores["limit"] = limit.summary
+    least = asked.min_probability if asked is not None and asked.min_probability is not None else MIN_PROBABILITY
+    about = {} if foreign is None else foreign.summary()
+    located = Located(scored, findings, truth, scale, scores, limit, outputs[:, 0].exp(), least, foreign, look)
+    write_evaluation(folder, located, [images.paths[index] for index in indices])
+    return LocalisationEvaluation(scores | about, scored, findings, foreign)

@@ -109,8 +109,8 @@ def _against(findings: Findings, mass: np.ndarray, rows: np.ndarray, snr: np.nda
     for low, high in itertools.pairwise(edges):
         own = (snr >= low) & (snr < high)
         if own.any():
-            ends = {"from": low, "to": None if np.isinf(high) else high}
-            by_snr.append(ends | _rates(findings, smooth, rows[own], snr[own]))
+            reach = {"from": low, "to": None if np.isinf(high) else high}
+            by_snr.append(reach | _rates(findings, smooth, rows[own], snr[own]))
     return {"places": PLACES, "n": len(rows), "by_mass": by_mass, "by_snr": by_snr}
 
 

@@ -94,6 +94,7 @@ class Localizer(torch.nn.Module):
         """Last layer: the prior everywhere, all but regardless of the image."""
         low, high = (math.log(bound) for bound in MASS_SIGMA)
         part = (math.log(prior.log_mass_sigma) - low) / (high - low)
+        assert self.last.bias is not None
         with torch.no_grad():
             self.last.weight.mul_(0.1)
             self.last.bias.zero_()

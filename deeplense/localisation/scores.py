@@ -73,7 +73,7 @@ def score(findings: Findings, truth: TrueSubhalos, scale: Scale) -> dict[str, An
         "subhalos": int(there.sum()),
         "length_unit": scale.unit,
         "tolerance": TOLERANCE * scale.seen_pixel,
-        **_any(findings, there.any(1)),
+        **_any(findings, truth.present),
         "by_mass": _by_mass(findings, truth, scale),
         "froc": _froc(findings, truth, matches, scale),
         "false_detections": _false(findings, truth, matches),
@@ -193,7 +193,7 @@ def counted(number: int, of: int, each: float = 1.0) -> dict[str, float]:
 
 def _false(findings: Findings, truth: TrueSubhalos, matches: Matches) -> dict[str, Any]:
     """Detections that are none, of a probability of `DECIDED` or more."""
-    smooth = ~(truth.mass > 0).any(1)
+    smooth = ~truth.present
     wrong = (matches.subhalo < 0) & (findings.probability >= DECIDED)
     in_smooth = int((wrong & smooth[findings.detections.image]).sum())
     return {

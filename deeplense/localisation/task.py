@@ -100,7 +100,7 @@ class Localisation(Task):
             "expected_number": float(expected.mean()),
             "true_number": float(there.sum(1).mean()),
         }
-        positive = there.any(1)
+        positive = np.asarray(there.any(1))
         if positive.any() and not positive.all():
             auc = auc_delong(positive, expected)
             scores |= {"roc_auc": auc.value, "roc_auc_low": auc.low, "roc_auc_high": auc.high}

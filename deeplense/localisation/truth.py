@@ -17,6 +17,7 @@ import torch
 
 from deeplense.content import content_hash
 from deeplense.data.imageset import ImageSet
+from deeplense.data.mixed import Mixed
 from deeplense.data.names import is_smooth
 from deeplense.data.packed import read_about
 from deeplense.errors import InputError
@@ -82,6 +83,11 @@ class TrueSubhalos:
     mass: np.ndarray
     """(n, K) Msun; 0 where there is none."""
 
+    @property
+    def present(self) -> np.ndarray:
+        """(n,) whether an image has any."""
+        return np.asarray((self.mass > 0).any(1))
+
     def take(self, rows: np.ndarray) -> TrueSubhalos:
         """Those of some of the images."""
         return TrueSubhalos(self.x[rows], self.y[rows], self.mass[rows])
@@ -98,7 +104,7 @@ def scale_of(images: ImageSet, crop: float, size: int) -> Scale:
     Raises:
         InputError: they are not square, so that a turn would not keep lengths.
     """
-    if not isinstance(images.pixels, np.ndarray):
+    if isinstance(images.pixels, Mixed):
         raise InputError("--data: images of several sizes: --task locate wants them alike, cut them")
     height, width = images.pixels.shape[2:]
     if height != width:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import dataclasses
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from deeplense.data.batches import plain_batches
 from deeplense.evaluation.foreign import Foreignness
 from deeplense.figures import localisation as figures
+from deeplense.figures.familiarity import plot_familiarity
 from deeplense.files import replacing, write_json
 from deeplense.localisation.limit import Limit
 from deeplense.localisation.matching import match
@@ -34,6 +36,7 @@ FIGURES = {
     "errors": "Errors of place and mass of detections of a probability of 0.5 or more",
     "promises": "Are probabilities and expected numbers true?",
     "gallery": "What is there, and what is found",
+    "familiarity": "How strange the images are beside the run's validation images, and the strangest",
 }
 """File and caption, in the order of the page."""
 
@@ -52,24 +55,29 @@ class Located:
     """(n, h, w) expected numbers in the cells."""
     min_probability: float
     """Of the detections that are listed."""
-    look: Look | None = None
-    """What the n images look like to the run, if it knows."""
     foreign: Foreignness | None = None
-    """Of these and of those that were left out."""
-    left_out: tuple[str, ...] = ()
-    """Paths of all that `foreign` is of."""
+    look: Look | None = None
+    """How the images look to the run, of all that there were and of these n; None: it does not know."""
 
 
-def write_evaluation(folder: Path, located: Located) -> None:
-    """Write `folder` in place of an earlier evaluation of the same name, whole: `predictions.csv`, `detections.csv`;
-    where there is truth `metrics.json` and figures; and `report.html`."""
+def write_evaluation(folder: Path, located: Located, paths: Sequence[str] = ()) -> None:
+    """Write `folder` in place of an earlier evaluation of the same name, whole: `predictions.csv`, `detections.csv`,
+    `metrics.json`; where there is truth, figures; and `report.html`.
+
+    Args:
+        paths: of the images before any was left out.
+    """
     with replacing(folder) as aside:
-        if located.foreign is not None:
-            located.foreign.write_left_out(aside / "foreign.csv", located.left_out)
         _write_predictions(aside / "predictions.csv", located)
         _write_detections(aside / "detections.csv", located)
-        if located.scores:
-            write_json(aside / "metrics.json", located.scores)
+        about = {"min_probability": located.min_probability, **located.scored.about}
+        if located.foreign is not None:
+            about |= located.foreign.summary()
+            located.foreign.write_left_out(aside / "foreign.csv", paths)
+        if located.look is not None:
+            _show_strange(aside / "familiarity.png", located, located.look)
+        if located.truth is not None or located.foreign is not None:
+            write_json(aside / "metrics.json", {**located.scores, **about})
         if located.truth is not None:
             _draw_scores(aside, located)
         _draw_gallery(aside / "gallery.png", located)
@@ -80,13 +88,11 @@ def _write_predictions(file: Path, located: Located) -> None:
     images, findings = located.scored.images, located.findings
     with file.open("w", newline="", encoding="utf-8") as table:
         writer = csv.writer(table)
-        known = ["familiarity"] if located.look is not None else []
-        writer.writerow(["path", "label", "p_any", "expected_number", *known])
+        look = located.look
+        writer.writerow(["path", "label", "p_any", "expected_number", *(["familiarity"] if look else [])])
         for row, index in enumerate(located.scored.indices):
             label = "" if images.labels is None else images.classes[images.labels[index]]
-            values = [findings.p_any[row], findings.expected[row]]
-            if located.look is not None:
-                values.append(located.look.familiarity[row])
+            values = (findings.p_any[row], findings.expected[row], *([look.familiarity[row]] if look else []))
             writer.writerow([images.paths[index], label, *(f"{value:.6g}" for value in values)])
 
 
@@ -109,6 +115,12 @@ def _write_detections(file: Path, located: Located) -> None:
         for number in np.flatnonzero(located.findings.probability >= located.min_probability):
             path = images.paths[located.scored.indices[found.image[number]]]
             writer.writerow([path, *(f"{column[number]:.6g}" for column in columns)])
+
+
+def _show_strange(file: Path, located: Located, look: Look) -> None:
+    rows, scored = look.strangest(SHOWN), located.scored
+    images = next(plain_batches(scored.store, scored.indices[rows], len(rows))).cpu().numpy()
+    plot_familiarity(file, look, images, rows, scored.title)
 
 
 def _draw_scores(aside: Path, located: Located) -> None:
@@ -144,7 +156,7 @@ def _draw_gallery(file: Path, located: Located) -> None:
     expected = located.findings.expected
     order = np.argsort(-expected, kind="stable")
     if located.truth is not None and (located.truth.mass > 0).any():
-        wanted = (located.truth.mass > 0).any(1)
+        wanted = located.truth.present
         random = np.random.default_rng(0).permutation(len(expected))
         order = np.concatenate([random[wanted[random]][: SHOWN - SHOWN // 4], random[~wanted[random]]])
     rows = order[:SHOWN]
@@ -168,9 +180,8 @@ def _draw_gallery(file: Path, located: Located) -> None:
 def _page(aside: Path, located: Located) -> str:
     """One page that opens from disk, with its pictures inside."""
     parts = [f"<h1>{escape(located.scored.title)}</h1>"]
-    if located.foreign is not None:
-        parts += [f"<p><strong>{escape(line)}</strong></p>" for line in located.foreign.said()]
-    if located.truth is not None:
+    parts += [f"<p><b>{escape(line)}</b></p>" for line in (located.foreign.said() if located.foreign else [])]
+    if located.scores:
         head, rows = mass_table(located.scores)
         if rows:
             parts.append(_table("Found and placed, by mass; 95 % intervals in brackets", head, rows))

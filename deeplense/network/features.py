@@ -41,12 +41,12 @@ class Watched(torch.nn.Module):
         """
         super().__init__()
         self.network = network
-        self.call = network if call is None else call
+        self.call = call
         self.stages = tuple(stages)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         with _watching(self.network, self.stages) as maps:
-            outputs = self.call(images).flatten(1)
+            outputs = (self.network if self.call is None else self.call)(images).flatten(1)
         return torch.cat([outputs.float(), _features(images, maps.values())], 1)
 
 

@@ -138,7 +138,7 @@ def load_encoder(model: torch.nn.Module, state: State, said: str) -> None:
         )
     parts = {name: value for name, value in state.items() if whole or not name.startswith("fc.")}
     try:
-        (model if whole else model.encoder).load_state_dict(parts)  # type: ignore[union-attr, operator]
+        (model if whole else model.encoder).load_state_dict(parts)  # type: ignore[union-attr]
     except RuntimeError as error:
         first = str(error).splitlines()[1:2] or [str(error)]
         raise InputError(f"--init {said}: the weights are not those of a ResNet-18 ({first[0].strip()})") from None

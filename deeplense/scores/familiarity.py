@@ -82,6 +82,10 @@ class Look:
         """Whether that is to be said before all else."""
         return self.unfamiliar > MANY and self.chance < CHANCE
 
+    def strangest(self, most: int) -> np.ndarray:
+        """Places of the strangest images, (k,) with k <= `most`, the strangest first."""
+        return np.argsort(-self.strangeness, kind="stable")[:most]
+
     def take(self, rows: np.ndarray) -> Look:
         """Of some of the images."""
         return dataclasses.replace(

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -41,17 +42,20 @@ Format = Literal["packed", "folders"]
 class SetFiles:
     """Opens the files of a set in `directory`, mends what an interruption left, and appends."""
 
-    def __init__(self, directory: Path, form: Format, classes: Classes, lens_set: LensSet, snr: bool = False) -> None:
-        """With `snr` both tables have the column of that name, see `limit`."""
+    def __init__(
+        self, directory: Path, form: Format, classes: Classes, lens_set: LensSet, snr: bool = False, start: int = 0
+    ) -> None:
+        """With `snr` both tables have the column of that name, see `limit`; `start` is the first image's index."""
+        self.start = start
         self.directory, self.classes, self.lens_set, self.snr = directory, classes, lens_set, snr
         self.columns = drawn_columns(lens_set, classes.kinds)
         ratio = ["snr"] if snr else []
         camera = lens_set.camera
-        self._pixels: _Packed | _Folders = (
-            _Packed(directory, camera.pixels, camera.stored) if form == "packed" else _Folders(directory, classes)
+        self._pixels: Packed | _Folders = (
+            Packed(directory, camera.pixels, camera.stored) if form == "packed" else _Folders(directory, classes)
         )
-        self._catalog = _Table(directory / "catalog.csv", ["index", "class", "sha256", *self.columns, *ratio])
-        self._masses = _Table(directory / "subhalos.csv", ["index", *subhalo_names(lens_set), *ratio])
+        self._catalog = Table(directory / "catalog.csv", ["index", "class", "sha256", *self.columns, *ratio])
+        self._masses = Table(directory / "subhalos.csv", ["index", *subhalo_names(lens_set), *ratio])
         self.finished = min(finished_images(directory), self._pixels.whole())
         self._cut()
 
@@ -78,7 +82,9 @@ class SetFiles:
         values = zip(*(part.tolist() for part in own), strict=True) if own else [()] * len(pixels)
         subhalos = (part.tolist() for part in (draws.mass, *per_mass))
         rows, masses = [], []
-        for index, (image, scalars, *columns) in enumerate(zip(pixels, values, *subhalos, strict=True), self.finished):
+        for index, (image, scalars, *columns) in enumerate(
+            zip(pixels, values, *subhalos, strict=True), self.start + self.finished
+        ):
             name = self.classes.names[index % len(self.classes.names)]
             rows.append(",".join((str(index), name, content_hash(image), *map(_shown, scalars))))
             masses += [
@@ -89,8 +95,8 @@ class SetFiles:
     def _cut(self) -> None:
         """Cut all files to the finished images."""
         self._pixels.settle(self.finished)
-        self._masses.cut(self.finished)
-        self._catalog.cut(self.finished)
+        self._masses.cut(self.start + self.finished)
+        self._catalog.cut(self.start + self.finished)
 
 
 def finished_images(directory: Path) -> int:
@@ -124,7 +130,7 @@ def _shown(value: float) -> str:
     return "" if value != value else f"{value:.9g}"
 
 
-class _Packed:
+class Packed:
     """`images.npy`. Its heading says how many images there are, and is written in place after each block."""
 
     heading = 128
@@ -134,6 +140,21 @@ class _Packed:
         self.file, self.side = directory / "images.npy", side
         self.type = np.dtype({"float16": "<f2", "float32": "<f4"}[stored])
         self.file.touch()
+
+    @staticmethod
+    def of_file(file: Path) -> Packed:
+        """The array that is in a file."""
+        there = np.load(file, mmap_mode="r")
+        return Packed(file.parent, there.shape[1], there.dtype.name)
+
+    def take_over(self, start: int, other: Packed) -> None:
+        """Write all images of another file from image `start` on."""
+        with other.file.open("rb") as source, self.file.open("r+b") as file:
+            source.seek(other.heading)
+            file.seek(self.heading + start * self._bytes())
+            shutil.copyfileobj(source, file, 1 << 24)
+            file.flush()
+            os.fsync(file.fileno())
 
     def stored(self, counts: Tensor) -> np.ndarray:
         if self.type.itemsize == 2:
@@ -200,7 +221,7 @@ class _Folders:
         return self.directory / self.classes.names[label] / f"{number:06d}.npy"
 
 
-class _Table:
+class Table:
     """A table of comma-separated values whose rows start with an image's index, in order."""
 
     def __init__(self, file: Path, heading: list[str]) -> None:

@@ -71,6 +71,20 @@ class Moffat:
         return kernel / kernel.sum()
 
 
+@dataclass(frozen=True)
+class PixelKernel:
+    """A measured one, for pixels of one size; of a pixel's points it is applied to the sum. `psf_file` reads it."""
+
+    weights: tuple[tuple[float, ...], ...]
+    """(2m + 1, 2m + 1), their sum 1."""
+    pixel_scale: float
+
+    def kernel(self, pixel_scale: float) -> np.ndarray:
+        """The weights, which serve pixels of their own size only."""
+        assert pixel_scale == self.pixel_scale
+        return np.array(self.weights)
+
+
 def _distances(reach: float, pixel_scale: float) -> np.ndarray:
     """From the middle one, of the pixels within `reach` along each axis."""
     pixels = max(int(reach / pixel_scale), 1)
@@ -78,7 +92,7 @@ def _distances(reach: float, pixel_scale: float) -> np.ndarray:
     return np.hypot(axis, axis[:, None])
 
 
-PSF = Gaussian | Airy | Moffat
+PSF = Gaussian | Airy | Moffat | PixelKernel
 
 
 @dataclass(frozen=True)

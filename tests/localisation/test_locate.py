@@ -128,14 +128,39 @@ def test_images_that_nobody_knows_anything_of_get_detections(run, tmp_path, caps
     evaluate.main(EvaluateConfig(runs=(folder,), data=str(flat), min_probability=0.0))
     assert "4 images without truth: see detections.csv" in capsys.readouterr().out
     written = folder / "evaluation" / "cutouts"
-    known = json.loads((written / "metrics.json").read_text())
-    assert "unfamiliar" in known
-    assert "roc_auc" not in known
+    metrics = json.loads((written / "metrics.json").read_text())
+    assert "by_mass" not in metrics
+    familiarity = [float(row["familiarity"]) for row in rows_of(written / "predictions.csv")]
+    assert metrics["unfamiliar"] == sum(own < 0.01 for own in familiarity) / 4
+    assert max(familiarity) > 0  # only the unit is another one
     assert len(rows_of(written / "predictions.csv")) == 4
     places = [abs(float(row[name])) for row in rows_of(written / "detections.csv") for name in ("x", "y")]
     assert max(places) <= 17.6  # pixels from the centre, as nobody said how large they are
     assert max(places) > 3
     assert (written / "report.html").is_file()
+
+
+def test_noise_is_foreign_to_a_localiser(run, tmp_path, capsys):
+    folder, data = run
+    flat = tmp_path / "noise"
+    flat.mkdir()
+    for index in range(8):
+        np.save(flat / f"{index}.npy", np.random.default_rng(index).normal(0, 1, (40, 40)).astype(np.float32))
+    evaluate.main(EvaluateConfig(runs=(folder,), data=str(flat)))
+    first, second, _ = capsys.readouterr().out.splitlines()
+    assert first.startswith("8 of 8 images (100%) are foreign to this run")
+    assert second == "8 images without truth: see detections.csv"
+    with pytest.raises(InputError, match="none is left to score"):
+        evaluate.main(EvaluateConfig(runs=(folder,), data=str(flat), foreign="leave-out"))
+    for index in range(6):
+        np.save(flat / f"own{index}.npy", np.load(data / "images.npy")[index] + np.float32(1))
+    evaluate.main(EvaluateConfig(runs=(folder,), data=str(flat), foreign="leave-out"))
+    rows, left_out = (
+        rows_of(folder / "evaluation" / "noise-familiar" / name) for name in ("predictions.csv", "foreign.csv")
+    )
+    assert {row["path"] for row in left_out} >= {f"{index}.npy" for index in range(8)}
+    assert len(rows) + len(left_out) == 14
+    assert len(rows) > 0
 
 
 def test_what_does_not_fit_is_refused_in_a_line(run, tmp_path, lenses):

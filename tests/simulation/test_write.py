@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from set_names import EVERY_SET
 
 from deeplense.content import content_hash
 from deeplense.data.images import load_images
@@ -82,7 +83,7 @@ def test_packed_set_holds_images_and_their_truth(tmp_path: Path) -> None:
     assert loaded.hashes == [row["sha256"] for row in catalog]
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", EVERY_SET)
 def test_what_is_stored_keeps_counts_and_noise(name: str) -> None:
     """No count is too large, and rounding adds less than 1 % to the noise of any pixel."""
     camera = SETS[name].camera
@@ -277,7 +278,7 @@ def test_command_refuses_at_once_and_helps_at_once(tmp_path: Path) -> None:
     assert all(len(line.split()) > 4 and len(line) <= 120 for line in listed.stdout.splitlines())
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", EVERY_SET)
 def test_figure_of_samples(tmp_path: Path, name: str) -> None:
     draw_samples(name, tmp_path / "samples.png", ("no_sub", "cdm", "axion"), seed=0)
     assert (tmp_path / "samples.png").read_bytes().startswith(b"\x89PNG")

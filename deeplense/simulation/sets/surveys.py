@@ -33,7 +33,7 @@ def euclid() -> LensSet:
 def hst() -> LensSet:
     """Lenses as the SLACS survey took them, Hubble ACS/F814W, lens light in, 100 px; subhalos have 0.1 to 5 %."""
     return _galaxies(
-        "hst", replace(ACS_F814W, oversample=2), Uniform(0.1, 0.5), Uniform(17.0, 19.0), Uniform(22.5, 25.0)
+        "hst", replace(ACS_F814W, oversample=2), Uniform(0.1, 0.5), Uniform(17.0, 18.5), Uniform(22.0, 24.5)
     )
 
 
@@ -62,7 +62,7 @@ def _galaxies(name: str, camera: Telescope, z_lens: Prior, lens: Prior, source: 
         z_lens=z_lens,
         z_source=Uniform(1.4, 2.5),
         halo=PowerLawHalo(
-            einstein_radius=TruncatedNormal(1.2, 0.3, 0.6, 2.0),
+            einstein_radius=TruncatedNormal(1.25, 0.3, 0.6, 2.0),
             slope=TruncatedNormal(2.08, 0.16, 1.6, 2.5),
             ellipse=(TruncatedNormal(0.78, 0.12, 0.45, 1.0), ANY_ANGLE),
             shear=(Normal(0.0, 0.04), Normal(0.0, 0.04)),
@@ -85,8 +85,8 @@ def _galaxies(name: str, camera: Telescope, z_lens: Prior, lens: Prior, source: 
         lens_light=DoubleSersic(
             inner=Sersic(
                 amplitude=Magnitude(lens),
-                radius=LogUniform(0.25, 0.8),
-                index=Uniform(2.5, 5.0),
+                radius=LogUniform(0.4, 1.2),
+                index=Uniform(1.5, 3.5),
                 axis_ratio=TruncatedNormal(0.8, 0.12, 0.45, 1.0),
                 angle=ANY_ANGLE,
                 position=Cartesian(Normal(0.0, 0.03), Normal(0.0, 0.03)),
