@@ -81,9 +81,8 @@ def evaluate(
     known = look_up(trained.familiarity, trained.folder, heed, tell=accelerator is None)
     truth: TrueSubhalos | None = None
     if has_truth(images):
-        own = asked is None or asked.data is None
-        truth = read_truth(images, trained.config.data.data if own else str(asked.data)).take(indices)
-        truth = truth.seen(scale.half)
+        where = trained.config.data.data if asked is None or asked.data is None else asked.data
+        truth = read_truth(images, where).take(indices).seen(scale.half)
     batch_size = None if asked is None else asked.batch_size
     said, look = predict_and_look(trained.network, scored.store, indices, known, batch_size, accelerator)
     if accelerator is not None and not accelerator.is_main_process:
