@@ -25,8 +25,10 @@ of them has learned from. Results are in comparison/NAME beside the first run.
 def main(config: EvaluateConfig) -> None:
     """One run is scored, or asked what else its task can say; several are compared."""
     # Here and not above: torch takes seconds to import, and --help should not wait for it.
+    from deeplense.evaluation.scored import without_comparisons
     from deeplense.tasks import load_run
 
+    config = without_comparisons(config)
     runs = [load_run(run) for run in config.runs]
     first = runs[0]
     for run in runs:

@@ -39,6 +39,7 @@ def main(config: TrainConfig) -> None:
     # Everything that can be refused is looked at before anything is written.
     images = session.load_on_all(accelerator, config)
     task = make_task(config, images.classes)
+    task.look_at(images)
     split = split_images(images, config.split)
     checkpoint = load_newest(folder / "checkpoints") if goes_on else None
     network = task.network()

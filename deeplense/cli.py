@@ -66,7 +66,7 @@ def parse(kind: Callable[..., T], arguments: Sequence[str], description: str, **
 
 def save_config(config: TrainConfig, file: Path) -> None:
     """Write `config` as JSON, nested like the dataclasses."""
-    file.write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+    file.write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
 
 
 def load_config(file: Path) -> TrainConfig:

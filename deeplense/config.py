@@ -26,6 +26,14 @@ def _require_rate(fpr: float | None) -> None:
     )
 
 
+def _require_bands(bands: tuple[str, ...]) -> None:
+    numbers = [band for band in bands if band.isdecimal()]
+    _require(
+        len(numbers) in (0, len(bands)) and len(set(bands)) == len(bands) and all(bands),
+        f"--bands {' '.join(bands)}: give numbers of planes (0 1 2), or names of bands (g r i), each once",
+    )
+
+
 class _Settings:
     """Common to all settings: how `pydantic` rebuilds them from JSON. Unknown or mistyped fields are errors."""
 
@@ -42,19 +50,38 @@ class DataConfig(_Settings):
     """Pixels a side after the resample."""
     crop: float = 1.0
     """Part of each side of an image that the network sees, in its middle; 1: all of it."""
-    channels: Literal[1, 3] = 1
-    """Channels that the network sees: colour becomes 1 by luminance, grey becomes 3 by copying."""
+    fit: Literal["pad", "crop", "stretch"] = "pad"
+    """An image that is not square: dark beside it, its middle alone, or squeezed to a square."""
+    channels: int = 1
+    """Channels that the network sees. Colour becomes 1 by luminance, bands of a telescope by their mean; 1 becomes
+    several by copying."""
+    bands: tuple[str, ...] = ()
+    """Which bands of an image are taken. Numbers: planes of a cube, from 0. Names: one file a band, lens7_g.fits and
+    lens7_r.fits (or g/lens7.fits and r/lens7.fits) for `--bands g r`."""
     normalize: Literal["auto", "range", "minmax"] = "auto"
     """How pixels get to [0, 1]: by their range, or each image by its own minimum and maximum.
-    auto: unsigned 8 and 16 bit integers by range, all else minmax. range: other numbers must be in [0, 1]."""
+    auto: grey levels of pictures from black to white, all else minmax. range: other numbers must be in [0, 1]."""
     stretch: Literal["none", "log"] = "none"
     """log: log(1 + 100 x) / log 101 of pixels in [0, 1], which shows faint arcs beside a bright lens."""
     standardize: bool = False
     """Each image less its own mean, over its own spread, after the stretch; else (x - 0.5) / 0.5 for all.
     With --rotation, give a --crop that keeps its corners inside the image (0.73 for 30 degrees, 0.7 for any), or the
     dark that turns in counts."""
+    layout: Literal["auto", "classes", "parts"] = "auto"
+    """What names of folders say: classes, or part and class (train/no_sub, train_lenses). auto: parts where that is
+    clear."""
+    labels: str | None = None
+    """A CSV file of classes (path,class, or an id, with or without suffix) for a folder without class folders."""
+    positive: str | None = None
+    """Of two classes, the one whose probability is given. none: the one without a name such as no_sub, smooth or
+    nonlens; else the last by name."""
+    fits_hdu: str | None = None
+    """Name or number of the FITS extension that is the picture. none: SCI, PRIMARY, or the only one that is not named
+    as noise, weight or mask."""
+    bad_pixels: Literal["error", "zero", "median"] = "error"
+    """Pixels that are no numbers: such an image is bad, or they become zero, or the median of their band."""
     bad_images: Literal["error", "skip"] = "error"
-    """An image that cannot be read, or has pixels that are no numbers: stop, or leave it out."""
+    """An image that cannot be read, or a file among the images that is none: stop, or leave it out."""
     placement: Literal["auto", "device", "host"] = "auto"
     """Where the pixels live. auto: on the device, if they take less than half of its free memory."""
 
@@ -65,6 +92,12 @@ class DataConfig(_Settings):
             f"--image-size {self.image_size}: give 32 to 1024 pixels a side (the network halves them five times)",
         )
         _require(0 < self.crop <= 1, f"--crop {self.crop}: give the part of a side to keep, above 0 up to 1")
+        _require(1 <= self.channels <= 16, f"--channels {self.channels}: give 1 to 16")
+        _require_bands(self.bands)
+        _require(
+            not self.bands or self.channels in (1, len(self.bands)),
+            f"--channels {self.channels}: --bands {' '.join(self.bands)} gives {len(self.bands)}: give that, or 1",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +162,7 @@ class ModelConfig(_Settings):
     """The network: torchvision's ResNet-18."""
 
     init: str = "auto"
-    """First weights: auto, imagenet, random, or a file (.safetensors, .pth).
+    """First weights: auto, imagenet, random, a run folder, or a file (.safetensors, .pth).
     auto: ImageNet if the weights are in the cache or can be fetched, else random with a warning."""
 
     def __post_init__(self) -> None:
@@ -161,6 +194,13 @@ class OptimizationConfig(_Settings):
     label_smoothing: float = 0.0
     """Part of each training label that goes to all classes alike, against needless certainty.
     The training loss is then that of such labels; the validation loss is not."""
+    balance: Literal["none", "loss", "batches"] = "none"
+    """Classes of unequal size. loss: an image of a rare class counts more; batches: drawn evenly from all classes, so
+    that images of a rare one come several times an epoch. Probabilities are then those of even classes, until the
+    temperature and the threshold are fitted on validation images."""
+    choose_by: Literal["auto", "roc_auc", "average_precision", "log_loss"] = "auto"
+    """The validation score that chooses the weights. auto: ROC AUC, or the average precision where the class of label 1
+    (of more than two: any) has less than 5 % of the images."""
     ema_decay: float | None = None
     """Decay a step of a moving average of the weights, which then is what is scored and kept; none: off."""
     patience: int | None = None
@@ -294,7 +334,7 @@ class TrainConfig(_Settings):
     preset: Annotated[str, tyro.conf.Suppress] = "report"
     """The preset that the settings started from."""
     task: str = "classify"
-    """What the network is trained for: classify."""
+    """What the network is trained for: classify, or locate."""
     data: DataConfig = DataConfig()
     simulation: SimulationConfig = SimulationConfig()
     split: SplitConfig = SplitConfig()
@@ -314,6 +354,10 @@ class TrainConfig(_Settings):
         _require(
             self.calibration.fpr is None or self.split.val_fraction > 0,
             f"--fpr {self.calibration.fpr} needs validation images: give --val-fraction above 0",
+        )
+        _require(
+            not self.simulation.online or self.optimization.balance == "none",
+            f"--balance {self.optimization.balance}: --online draws classes evenly: leave it out",
         )
         _require(
             not self.simulation.online or self.simulation.epoch_images >= self.optimization.batch_size,
@@ -346,12 +390,30 @@ class EvaluateConfig(_Settings):
     threshold that are fitted for it on the run's own validation images."""
     fpr: float | None = None
     """A threshold of this false-positive rate on the run's own validation images; none: the one kept with the run."""
+    foreign: Literal["say", "leave-out", "refuse"] = "say"
+    """More than 5 % of the images look like none that the run knows: say so first, score without those (and list
+    them), or stop. leave-out: leaves out fewer, too."""
+    turn_test: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Turn each image by a multiple of 90 degrees, and mirror some, as their content says: a lens has no up."""
+    class_map: tuple[str, ...] = ()
+    """With --data: what the run calls its classes, THEIRS=OURS (subhalo=cdm vortex=axion); synonyms that are common
+    in this field are known."""
+    layout: Literal["auto", "classes", "parts"] = "auto"
+    """With --data: what names of folders say, as in training."""
+    labels: str | None = None
+    """With --data: a CSV file of classes."""
+    fits_hdu: str | None = None
+    """With --data: name or number of the FITS extension that is the picture."""
+    bad_pixels: Literal["error", "zero", "median"] = "error"
+    """With --data: pixels that are no numbers."""
     bad_images: Literal["error", "skip"] = "error"
-    """An image that cannot be read, or has pixels that are no numbers: stop, or leave it out."""
+    """With --data: an image that cannot be read, or a file among the images that is none: stop, or leave it out."""
     batch_size: int | None = None
     """Images at a time; none: as many as suit the device."""
     attribution_images: int = 200
     """Images of substructure whose attribution maps are counted, where the truth is known; 0: no maps at all."""
+    min_probability: float | None = None
+    """Of a run that locates: detections below it are not listed; none: 0.1."""
     sensitivity: tyro.conf.FlagCreatePairsOff[bool] = False
     """In place of all else: how often one subhalo is seen, against its mass, place and exposure.
     Simulates its own images, of the set that the run was trained on or of --data SET."""
@@ -375,6 +437,12 @@ class EvaluateConfig(_Settings):
             not self.sensitivity or (self.fpr is None and not self.tta),
             "--sensitivity has false-positive rates of its own and takes images as they are: leave --fpr and --tta out",
         )
+        alone = len(self.runs) == 1 and not self.sensitivity
+        _require(
+            alone or self.foreign == "say",
+            f"--foreign {self.foreign} is for scoring one run: leave it out",
+        )
+        _require(alone or not self.turn_test, "--turn-test is for scoring one run: leave it out")
         _require_rate(self.fpr)
         _require(
             self.batch_size is None or self.batch_size >= 1, f"--batch-size {self.batch_size}: give 1 or more, or none"
@@ -384,9 +452,21 @@ class EvaluateConfig(_Settings):
             f"--attribution-images {self.attribution_images}: give 0 (none) or more",
         )
         _require(
+            self.min_probability is None or 0 <= self.min_probability <= 1,
+            f"--min-probability {self.min_probability}: give a probability from 0 to 1, or none",
+        )
+        _require(
             self.sensitivity_count >= 50,
             f"--sensitivity-count {self.sensitivity_count}: give 50 or more, a rate of fewer says nothing",
         )
+        for flag, asked in (
+            ("--class-map", self.class_map),
+            ("--labels", self.labels),
+            ("--fits-hdu", self.fits_hdu),
+        ):
+            _require(
+                self.data is not None or not asked, f"{flag} is for other images, and --data is not given: leave it out"
+            )
         _require(self.data is None or bool(self.data), "--data is empty: give a folder or a packed set")
         _require(
             self.name is None or (self.name not in ("", ".", "..") and Path(self.name).name == self.name),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -33,7 +34,14 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 def is_first_process() -> bool:
     """Whether this process may speak. Launchers tell the rank in the environment, before torch is imported."""
-    return int(os.environ.get("RANK", "0")) == 0
+    alone = _number("WORLD_SIZE", 1) == 1  # else a RANK that was left behind would silence everything
+    return alone or _number("RANK", 0) == 0
+
+
+def _number(name: str, default: int) -> int:
+    """A whole number from the environment; `default` if there is none, or nonsense."""
+    value = os.environ.get(name, "").strip()
+    return int(value) if value.isdecimal() else default
 
 
 def report(error: BaseException) -> None:
@@ -44,6 +52,8 @@ def report(error: BaseException) -> None:
 
 def run_command(command: Callable[[], None]) -> None:
     """Run `command` and leave the process with the exit code that its errors stand for."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a sign is no reason to stop
     try:
         try:
             command()

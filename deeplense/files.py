@@ -18,8 +18,13 @@ def write_json(file: Path, content: Any) -> None:
 
 def write_text(file: Path, content: str) -> None:
     """Write so that `file` is at any moment whole."""
+    write_bytes(file, content.encode())
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """Write so that `file` is at any moment whole."""
     aside = file.with_name(f".{file.name}.partial")
-    aside.write_text(content)
+    aside.write_bytes(content)
     aside.replace(file)
 
 

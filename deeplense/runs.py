@@ -22,6 +22,7 @@ from deeplense.config import RunConfig, TrackingConfig, TrainConfig
 from deeplense.errors import InputError
 from deeplense.files import write_json
 from deeplense.network.model import Initialization
+from deeplense.simulation.sets import SETS
 
 VERSIONS_OF = ("torch", "torchvision", "accelerate", "numpy", "scikit-learn", "wandb", "tyro")
 
@@ -32,9 +33,13 @@ FREE = {field.name for part in (RunConfig, TrackingConfig) for field in dataclas
 
 
 def named(config: TrainConfig, now: datetime.datetime) -> TrainConfig:
-    """`config` with a name: the preset and the time, if it has none."""
+    """`config` with a name: the preset and the time, if it has none; and with paths that are the same from anywhere."""
     name = config.run.name or f"{config.preset}-{now:%Y%m%d-%H%M%S}"
-    return dataclasses.replace(config, run=dataclasses.replace(config.run, name=name))
+    data = config.data
+    where = data.data if data.data in SETS else str(Path(data.data).expanduser().absolute())
+    labels = None if data.labels is None else str(Path(data.labels).expanduser().absolute())
+    data = dataclasses.replace(data, data=where, labels=labels)
+    return dataclasses.replace(config, data=data, run=dataclasses.replace(config.run, name=name))
 
 
 def run_folder(config: TrainConfig) -> Path:
@@ -122,7 +127,7 @@ def make_folder(config: TrainConfig) -> None:
 
 def first_initialization(folder: Path) -> Initialization:
     """What the run in `folder` started from, as its record has it."""
-    first = json.loads((folder / "record.json").read_text())["sessions"][0]
+    first = json.loads((folder / "record.json").read_text(encoding="utf-8"))["sessions"][0]
     return Initialization(first["effective_initialization"])
 
 
@@ -140,7 +145,7 @@ class Record:
             InputError: an earlier session of this run saw other data.
         """
         self.file = folder / "record.json"
-        earlier = json.loads(self.file.read_text()) if self.file.exists() else {"sessions": []}
+        earlier = json.loads(self.file.read_text(encoding="utf-8")) if self.file.exists() else {"sessions": []}
         if earlier.get("data_sha256", facts["data_sha256"]) != facts["data_sha256"]:
             raise InputError(f"--resume: the images are not those that {folder} was started with: restore them")
         session = {

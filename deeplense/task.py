@@ -20,6 +20,8 @@ from deeplense.data.batches import PixelStore, Targets
 from deeplense.data.imageset import ImageSet
 from deeplense.evaluation.best import load_best, read_best
 from deeplense.evaluation.card import Card
+from deeplense.evaluation.familiar import read_familiarity
+from deeplense.scores.familiarity import Familiarity
 from deeplense.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -93,12 +95,22 @@ class Task(ABC):
     headline: ClassVar[Headline]
     card_type: ClassVar[type[Card]] = Card
     """What is kept in `best/model.json`."""
+    watched: ClassVar[tuple[str, ...]] = ()
+    """Early stages of the network, in the order in which they are called, that tell whether an image looks like those
+    that a run knows: names of submodules that give maps (B, K, H, W). Empty: the task has no familiarity."""
 
     def __init__(self, config: TrainConfig, classes: tuple[str, ...]) -> None:
         self.config = config
         self.classes = classes
 
     # ---- training ----------------------------------------------------------------------------------------------
+
+    def look_at(self, images: ImageSet) -> None:  # noqa: B027 - most tasks have nothing to see
+        """See the images of a run that is to be trained, before its network is made and anything is written.
+
+        Raises:
+            InputError: the set does not have what is to be learned.
+        """
 
     @abstractmethod
     def network(self) -> torch.nn.Module:
@@ -180,6 +192,8 @@ class Trained:
     network: torch.nn.Module
     """With its best weights, in evaluation mode."""
     card: Card
+    familiarity: Familiarity | None = None
+    """What its images look like; None: it was made before that was kept, has not ended, or has too few images."""
 
 
 def load_trained(run: Path, config: TrainConfig, kind: type[Task]) -> Trained:
@@ -190,4 +204,5 @@ def load_trained(run: Path, config: TrainConfig, kind: type[Task]) -> Trained:
     """
     folder, weights, card = read_best(run, kind.card_type)
     task = kind(config, card.classes)
-    return Trained(run, config, task, load_best(task.network(), folder, weights), card)
+    network = load_best(task.network(), folder, weights)
+    return Trained(run, config, task, network, card, read_familiarity(folder))

@@ -11,7 +11,10 @@ from deeplense.errors import InputError
 from deeplense.evaluation.best import best_folder
 from deeplense.task import Task, Trained, load_trained
 
-TASKS = {"classify": "deeplense.classification.task:Classification"}
+TASKS = {
+    "classify": "deeplense.classification.task:Classification",
+    "locate": "deeplense.localisation.task:Localisation",
+}
 """Where the class of each task is: imported when it is needed."""
 
 

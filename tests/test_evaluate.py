@@ -121,7 +121,16 @@ def test_unlabelled_images_get_predictions_only(copy, tmp_path, others):
     rows = predictions(copy / "evaluation" / "survey")
     assert [row["path"] for row in rows] == [f"{index}.png" for index in range(5)]
     assert {row["label"] for row in rows} == {""}
-    assert {path.name for path in (copy / "evaluation" / "survey").iterdir()} == {"predictions.csv", "report.html"}
+    folder = copy / "evaluation" / "survey"
+    assert {path.name for path in folder.glob("*.*")} == {
+        "predictions.csv",
+        "report.html",
+        "metrics.json",
+        "familiarity.png",
+    }
+    assert set(json.loads((folder / "metrics.json").read_text())) == {
+        *("n", "classes", "data", "left_out_since_learned_from", "tta", "unfamiliar", "familiarity")
+    }
 
 
 def test_one_class_is_scored_as_far_as_it_goes(copy, others, capsys):
@@ -313,7 +322,7 @@ def test_validation_images_that_are_gone_are_named(copy, others, tmp_path):
     run(copy, "--data", others)
     message = refused(copy, "--data", others, "--tta")
     assert message.startswith(f"--tta needs the validation images of {copy}: ")
-    assert f"was made with the images at {tmp_path / 'gone'}, where there is no folder now" in message
+    assert f"was made with the images at {tmp_path / 'gone'}, where there is nothing now" in message
 
 
 def test_images_that_have_moved_are_found_by_content(copy, others, lenses, tmp_path, capsys):
@@ -322,7 +331,7 @@ def test_images_that_have_moved_are_found_by_content(copy, others, lenses, tmp_p
     rewrite(copy / "config.json", data={**json.loads((copy / "config.json").read_text())["data"], "data": "/gone"})
     message = refused(copy)
     assert message == (
-        f"{copy} was made with the images at /gone, where there is no folder now: say where they are, with "
+        f"{copy} was made with the images at /gone, where there is nothing now: say where they are, with "
         "--data NEW --split test, which finds its test part there by content"
     )
     moved = shutil.copytree(others, tmp_path / "moved")

@@ -240,7 +240,7 @@ def test_three_classes(tmp_path):
     assert set(scores["roc_auc_per_class"]) == {"no", "sphere", "vort"}
     assert np.shape(scores["confusion_matrix"]) == (3, 3)
     header = (tmp_path / "run" / "evaluation" / "test" / "predictions.csv").read_text().splitlines()[0]
-    assert header == "path,label,predicted,p_no,p_sphere,p_vort"
+    assert header == "path,label,predicted,p_no,p_sphere,p_vort,familiarity"
     card = json.loads((tmp_path / "run" / "best" / "model.json").read_text())
     assert card["temperature"] == scores["calibration"]["temperature"] > 0
     assert (card["threshold"], card["threshold_from"]) == (None, "the likeliest class")

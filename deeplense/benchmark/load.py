@@ -94,7 +94,7 @@ def _ours(folder: Path, cache: Path, empty: bool) -> int:
             shutil.rmtree(kept)
     store = PixelStore(load_images(str(folder)), DataConfig(data=str(folder), placement="device"), torch.device("cpu"))
     assert store.on_device is not None
-    return len(store.on_device)
+    return sum(map(len, store.on_device))
 
 
 def _drain(batches: Iterable[Any]) -> int:

@@ -114,10 +114,12 @@ def image_folder(data: str | None) -> Iterator[Path]:
         return
     from PIL import Image
 
+    from deeplense.data.mixed import Mixed
     from deeplense.data.simulated import simulated
 
     images = simulated("model_i", 2000, ("no_sub", "sub"), 0, "cpu")
     assert images.labels is not None
+    assert not isinstance(images.pixels, Mixed)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for name in images.classes:

@@ -55,6 +55,7 @@ def measure(wanted: Start) -> dict[str, Any]:
     """Seconds to the first step, and peak memory of the process: of the GPU where there is one."""
     import torch
 
+    from deeplense.data.mixed import Mixed
     from deeplense.data.simulated import simulated
     from deeplense.network.model import build_model
 
@@ -63,6 +64,7 @@ def measure(wanted: Start) -> dict[str, Any]:
     seconds = [_launch(wanted)[0] for _ in range(wanted.rounds - 1)]
     last, peak = _launch(wanted, to_its_end=True)
     parameters = sum(parameter.numel() for parameter in build_model(2, 1).parameters())
+    assert not isinstance(images.pixels, Mixed)
     on_device = images.pixels.size * 2  # float16
     return about(wanted, "cuda" if torch.cuda.is_available() else "cpu", "torch", "accelerate") | {
         "seconds_to_first_step": spread([*seconds, last]),

@@ -26,7 +26,6 @@ from torchvision.transforms.functional import gaussian_blur
 from deeplense.classification.card import ModelCard
 from deeplense.classification.outputs import log_odds
 from deeplense.classification.pointing import height_at_subhalos, near_ring, near_subhalo
-from deeplense.data.augment import resample
 from deeplense.data.batches import PixelStore, plain_batches
 from deeplense.data.imageset import ImageSet
 from deeplense.data.truth import peak_positions, truth_of
@@ -169,8 +168,7 @@ def attribution_maps(model: torch.nn.Module, store: PixelStore, indices: np.ndar
 def light_of(store: PixelStore, indices: np.ndarray) -> np.ndarray:
     """The light of all channels (n, S, S), but for scale and zero: neither stretched nor standardised."""
     places = [slice(start, start + _BATCH) for start in range(0, len(indices), _BATCH)]
-    size, crop = store.config.image_size, store.config.crop
-    light = [resample(pixels, None, size, crop=crop).sum(1) for pixels in store.batches(indices, places)]
+    light = [store.light(pixels).sum(1) for pixels in store.batches(indices, places)]
     return torch.cat(light).cpu().numpy()
 
 

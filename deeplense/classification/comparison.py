@@ -20,6 +20,7 @@ from deeplense.cli import flat
 from deeplense.config import EvaluateConfig, RunConfig, TrackingConfig, TrainConfig
 from deeplense.data.imageset import ImageSet
 from deeplense.errors import InputError
+from deeplense.evaluation.foreign import Foreignness
 from deeplense.evaluation.predict import scoring_device
 from deeplense.evaluation.scored import common_images
 from deeplense.figures.trust import plot_comparison
@@ -132,12 +133,20 @@ def compare(contestants: Sequence[Contestant], labels: np.ndarray) -> dict[str, 
 
 
 def _summary(place: int, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and spread over the runs of one recipe."""
-    members = [run for run in runs if run["recipe"] == place]
+    """Mean and spread over the runs of one recipe. A copy of a run is not a second seed."""
+    members: list[dict[str, Any]] = []
+    copies: list[dict[str, Any]] = []
+    seen: set[tuple[Any, ...]] = set()
+    for run in runs:
+        if run["recipe"] == place:
+            same = tuple(run[name] for name in ("seed", *SUMMARISED))
+            (copies if same in seen else members).append(run)
+            seen.add(same)
     summary: dict[str, Any] = {
         "recipe": place,
         "runs": [run["run"] for run in members],
         "seeds": [run["seed"] for run in members],
+        "copies": [run["run"] for run in copies],
     }
     for name in SUMMARISED:
         values = [run[name] for run in members]
@@ -163,18 +172,22 @@ def compare_runs(runs: Sequence[Trained], asked: EvaluateConfig) -> None:
     images, indices, left_out = common_images(folders, first.card, first.config, asked)
     assert images.labels is not None
     device = scoring_device()
-    contestants = []
+    contestants, told = [], list[str]()
     for run, name in zip(runs, names_of(folders), strict=True):
         network = run.network.to(device)
         assert isinstance(run.card, ModelCard)
         card = card_for(run, run.card, asked)
         store, shown = card.store(images, device), shown_views(run.config.augment)
-        logits = predict_views(network, store, indices, viewed_of(0), shown, asked.tta, asked.batch_size).logits
-        contestants.append(Contestant(name, run.config, card, card.probabilities(logits)))
+        predictions = predict_views(
+            network, store, indices, viewed_of(0), shown, asked.tta, asked.batch_size, familiarity=run.familiarity
+        )
+        contestants.append(Contestant(name, run.config, card, card.probabilities(predictions.logits)))
+        if predictions.look is not None:
+            told += [f"{name}: {line}" for line in Foreignness.of(predictions.look, "say", name).said()]
     comparison = compare(contestants, images.labels[indices])
     about = {"images": asked.data or f"test images of {asked.run}", "left_out": left_out, "tta": asked.tta}
     folder = write_comparison(asked, comparison, contestants, images, indices, about)
-    print(f"{say(comparison)}\nall of it is in {folder}")
+    print("\n".join([*told, say(comparison), f"all of it is in {folder}"]))
 
 
 def refuse_other_classes(runs: Sequence[Trained]) -> None:
@@ -226,7 +239,7 @@ def write_comparison(
 
 
 def _write_table(file: Path, comparison: dict[str, Any]) -> None:
-    with file.open("w", newline="") as table:
+    with file.open("w", newline="", encoding="utf-8") as table:
         writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         for run in comparison["runs"]:
@@ -240,7 +253,7 @@ def _write_predictions(file: Path, contestants: Sequence[Contestant], images: Im
     """path,label, and for each run the probability of each class."""
     assert images.labels is not None
     classes = contestants[0].card.classes
-    with file.open("w", newline="") as table:
+    with file.open("w", newline="", encoding="utf-8") as table:
         writer = csv.writer(table)
         names = [f"{contestant.name}: p_{name}" for contestant in contestants for name in classes]
         writer.writerow(["path", "label", *names])
@@ -285,6 +298,8 @@ def say(comparison: dict[str, Any]) -> str:
                 f"ROC AUC {area['mean']:.5f} ± {area['std']:.5f} (standard deviation), "
                 f"accuracy {recipe['accuracy']['mean']:.4f} ± {recipe['accuracy']['std']:.4f}"
             )
+        if recipe["copies"]:
+            lines.append(f"{', '.join(recipe['copies'])}: a copy of another run, and no seed of its own")
     if "undefined" in comparison:
         lines.append(comparison["undefined"])
     return "\n".join([f"{comparison['n']} images", *lines])

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from deeplense.classification.outputs import log_odds
 from deeplense.config import EvaluateConfig
-from deeplense.data.imageset import NEGATIVE_CLASSES
+from deeplense.data.names import is_smooth
 from deeplense.data.packed import is_packed, read_about
 from deeplense.errors import InputError
 from deeplense.evaluation.card import Card
@@ -155,7 +155,7 @@ def find_lens_set(config: EvaluateConfig, card: Card, trained_on: str) -> LensSe
         )
     if name not in SETS:
         raise InputError(f"--sensitivity simulates its images, and --data {where} is no simulated set: give {known}")
-    if card.classes[0] not in NEGATIVE_CLASSES or not {"sub", "cdm"} & set(card.classes):
+    if not is_smooth(card.classes[0]) or not {"sub", "cdm"} & set(card.classes):
         raise InputError(
             f"--sensitivity asks for smooth lenses and subhalos, and the classes of {config.run} are "
             f"{', '.join(card.classes)}: give a run with no_sub and sub (or cdm)"
@@ -290,7 +290,7 @@ def _equal_parts(values: np.ndarray) -> np.ndarray:
 
 def _write_table(file: Path, rows: list[Row]) -> None:
     flat = [row.as_json() for row in rows]
-    with file.open("w", newline="") as table:
+    with file.open("w", newline="", encoding="utf-8") as table:
         writer = csv.DictWriter(table, list(flat[0]))
         writer.writeheader()
         writer.writerows(flat)

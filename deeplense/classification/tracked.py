@@ -10,6 +10,7 @@ from sklearn.metrics import roc_curve
 from deeplense.classification.card import ModelCard
 from deeplense.data.batches import plain_batches
 from deeplense.figures.style import to_display
+from deeplense.scores.familiarity import Look
 from deeplense.scores.metrics import predict_labels
 from deeplense.task import Scored
 from deeplense.tracking.tracker import Tracker
@@ -49,7 +50,9 @@ def track_scores(
     tracker.log({f"{part}/roc": roc, f"{part}/confusion": confusion}, step)
 
 
-def prediction_table(scored: Scored, probabilities: np.ndarray, card: ModelCard) -> tuple[list[str], list[list[Any]]]:
+def prediction_table(
+    scored: Scored, probabilities: np.ndarray, card: ModelCard, look: Look | None = None
+) -> tuple[list[str], list[list[Any]]]:
     """Column names and rows of a table of images with what is predicted of them, the most telling first."""
     images, indices = scored.images, scored.indices
     assert images.labels is not None
@@ -61,8 +64,10 @@ def prediction_table(scored: Scored, probabilities: np.ndarray, card: ModelCard)
         picture = (255 * to_display(image)).astype(np.uint8)  # (C, H, W)
         picture = picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)
         names = [card.classes[labels[row]], card.classes[predicted[row]]]
-        rows.append([picture, images.paths[indices[row]], *names, *probabilities[row].tolist()])
-    return ["image", "path", "label", "predicted", *(f"p_{name}" for name in card.classes)], rows
+        numbers = probabilities[row].tolist() + ([float(look.familiarity[row])] if look else [])
+        rows.append([picture, images.paths[indices[row]], *names, *numbers])
+    columns = ["image", "path", "label", "predicted", *(f"p_{name}" for name in card.classes)]
+    return columns + (["familiarity"] if look else []), rows
 
 
 def telling_images(labels: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray) -> np.ndarray:

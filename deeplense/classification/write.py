@@ -15,6 +15,8 @@ from deeplense.classification.predictions import Predictions
 from deeplense.data.batches import PixelStore, plain_batches
 from deeplense.data.imageset import ImageSet
 from deeplense.data.thumbnails import Thumbnails
+from deeplense.evaluation.foreign import Foreignness
+from deeplense.figures import familiarity as figures_of_looks
 from deeplense.figures import scores as figures
 from deeplense.figures import trust
 from deeplense.figures.samples import plot_samples
@@ -22,6 +24,7 @@ from deeplense.files import replacing, write_json
 from deeplense.network.views import average
 from deeplense.report import reporting
 from deeplense.scores.calibration import reliability
+from deeplense.scores.familiarity import Look, split_scores
 from deeplense.scores.metrics import calibration_scores, predict_labels, score
 from deeplense.scores.symmetry import Symmetry
 
@@ -36,38 +39,51 @@ def write_evaluation(
     title: str,
     about: dict[str, Any] | None = None,
     explain: Callable[[Path, np.ndarray], dict[str, Any] | None] | None = None,
+    foreign: Foreignness | None = None,
 ) -> dict[str, Any]:
-    """Write `predictions.csv`, for labelled images `metrics.json` and the figures, and `report.html` of it all.
+    """Write `predictions.csv`, `metrics.json`, for labelled images the figures, and `report.html` of it all.
 
     Args:
         folder: takes the place of an earlier evaluation of the same name, whole.
         images: whose labels, if any, are those of `card.classes`.
         store: their pixels.
-        indices: (n,) the images that were scored.
-        predictions: of them, with views of some where there are labels.
+        indices: (n,) the images.
+        predictions: of them, with views of some where there are labels; without those that `foreign` leaves out.
         card: whose temperature and threshold were fitted for predictions of this kind.
         title: of the figures.
         about: what else `metrics.json` is to say.
         explain: given the folder and the probabilities (n, K), adds figures of what the network looks at, and returns
             what `metrics.json` is to say of it. For labelled images.
+        foreign: how the n images look to the run, if it knows.
 
     Returns:
-        The scores; empty without labels.
+        What `metrics.json` has; empty, and no such file, if nothing is known of the images.
     """
+    about, paths, look = dict(about or {}), [images.paths[index] for index in indices], predictions.look
+    if foreign is not None:
+        about |= foreign.summary()
+        indices = indices[~foreign.left_out]
     chances = card.probabilities(predictions.logits)
     predicted = predict_labels(chances, card.decides_at)
     labels = None if images.labels is None else images.labels[indices]
     with replacing(folder) as aside, reporting(aside, folder.parent.parent, Thumbnails(store, indices), title):
-        with (aside / "predictions.csv").open("w", newline="") as table:
+        if foreign is not None:
+            foreign.write_left_out(aside / "foreign.csv", paths)
+        with (aside / "predictions.csv").open("w", newline="", encoding="utf-8") as table:
             writer = csv.writer(table)
-            writer.writerow(["path", "label", "predicted", *(f"p_{name}" for name in card.classes)])
+            names = [*(f"p_{name}" for name in card.classes), *(["familiarity"] if look else [])]
+            writer.writerow(["path", "label", "predicted", *names])
             for row, index in enumerate(indices):
                 label = "" if labels is None else card.classes[labels[row]]
-                writer.writerow(
-                    [images.paths[index], label, card.classes[predicted[row]], *(f"{p:.9g}" for p in chances[row])]
-                )
+                numbers = [*(f"{p:.9g}" for p in chances[row]), *([f"{look.familiarity[row]:.6g}"] if look else [])]
+                writer.writerow([images.paths[index], label, card.classes[predicted[row]], *numbers])
+        if look is not None:
+            _show_strange(aside / "familiarity.png", store, indices, look, title)
         if labels is None:
-            return {}
+            if foreign is not None:
+                about = {"n": len(indices), "classes": list(card.classes), **about}
+                write_json(aside / "metrics.json", about)
+            return about if foreign is not None else {}
         raw = probabilities(predictions.logits).cpu().numpy()
         scores = score(labels, chances, card.classes, card.decides_at)
         scores["threshold_from"] = card.decided_by
@@ -80,7 +96,10 @@ def write_evaluation(
         trust.plot_symmetry(aside / "symmetry.png", symmetry, labels[symmetry.rows], scores, title)
         if explain is not None and (attribution := explain(aside, chances)) is not None:
             scores["attribution"] = attribution
-        write_json(aside / "metrics.json", {**scores, **(about or {})})
+        if look is not None:
+            about["familiarity"] |= split_scores(look, lambda rows: _scores(labels[rows], chances[rows], card), APART)
+        scores |= {name: value for name, value in about.items() if name in ("unfamiliar", "familiarity")}
+        write_json(aside / "metrics.json", {**scores, **about})
         if scores["roc_auc"] is not None:
             figures.plot_roc(aside / "roc.png", labels, chances, scores, title)
             figures.plot_precision_recall(aside / "precision_recall.png", labels, chances, scores, title)
@@ -102,6 +121,21 @@ def _symmetry(predictions: Predictions, card: ModelCard) -> Symmetry:
     chances = card.probabilities(predictions.views.flatten(0, 1)).reshape(*predictions.views.shape[:2], -1)
     averaged = card.probabilities(average(predictions.views[:, list(predictions.shown)]))
     return Symmetry(predictions.viewed, chances, averaged, predictions.shown, card.decides_at)
+
+
+APART = ("n", "roc_auc", "roc_auc_low", "roc_auc_high", "accuracy", "log_loss", "ece")
+"""Scores of familiar and of foreign images that stand side by side."""
+
+
+def _scores(labels: np.ndarray, chances: np.ndarray, card: ModelCard) -> dict[str, Any]:
+    return score(labels, chances, card.classes, card.decides_at)
+
+
+def _show_strange(file: Path, store: PixelStore, indices: np.ndarray, look: Look, title: str) -> None:
+    """A figure of how strange the images are, and of the strangest."""
+    rows = look.strangest(figures_of_looks.SHOWN)
+    images = next(plain_batches(store, indices[rows], len(rows))).cpu().numpy()
+    figures_of_looks.plot_familiarity(file, look, images, rows, title)
 
 
 def _show_wrong(
@@ -133,7 +167,7 @@ def say(scores: dict[str, Any]) -> str:
             f"ROC AUC {scores['roc_auc']:.5f} [{scores['roc_auc_low']:.5f}, {scores['roc_auc_high']:.5f}], "
             f"accuracy {scores['accuracy']:.4f}, {scores['errors']} of {scores['n']} images wrong"
         )
-    lines = [first]
+    lines = [first, scores["few"]] if "few" in scores else [first]
     calibration, symmetry = scores["calibration"], scores["symmetry"]
     if calibration["after"] is None:
         lines.append(f"not calibrated: {calibration['reason']}")

@@ -22,31 +22,59 @@ FLAT = 1e-6
 """The least spread, of pixels in [0, 1], that an image is divided by: one without any light stays dark."""
 
 
-def to_unit(stored: torch.Tensor, channels: int, normalize: str) -> torch.Tensor:
+def to_unit(
+    stored: torch.Tensor,
+    channels: int,
+    white: float | torch.Tensor,
+    rgb: bool | torch.Tensor = False,
+    bands: tuple[int, ...] = (),
+) -> torch.Tensor:
     """Pixels of any stored kind to [0, 1], as uint8 where that loses nothing, else as float16.
 
     Args:
         stored: (B, C, H, W) uint8, uint16, float16 or float32.
-        channels: 1 or 3. Three become one by luminance (ITU-R BT.601), one becomes three by copying.
-        normalize: `range`, `minmax` or `auto`, as in `DataConfig`.
+        channels: of the result. Several become one by luminance (ITU-R BT.601) if they are colours for the eye, else
+            by their mean; one becomes several by copying.
+        white: the number that becomes 1, for all images or (B,) for each. NaN: each image's own largest, and its
+            smallest becomes 0.
+        rgb: whether three channels are colours for the eye, for all images or (B,) for each.
+        bands: which of the C are taken; none: all.
 
     Returns:
         (B, channels, H, W): uint8 that stands for value / 255, or float16 in [0, 1].
     """
-    by_range = normalize == "range" or (normalize == "auto" and not stored.is_floating_point())
-    as_bytes = stored.dtype == torch.uint8 and by_range
+    if bands:
+        stored = stored[:, list(bands)]
+    as_bytes = stored.dtype == torch.uint8 and not isinstance(white, torch.Tensor) and white == 255
     if as_bytes and stored.shape[1] == channels:
         return stored
-    pixels = stored.float()
-    if by_range and stored.dtype == torch.uint16:
-        pixels = pixels / 65535
-    if pixels.shape[1] > channels:
-        pixels = 0.299 * pixels[:, :1] + 0.587 * pixels[:, 1:2] + 0.114 * pixels[:, 2:]
-    if not by_range:
-        low, high = pixels.amin((1, 2, 3), keepdim=True), pixels.amax((1, 2, 3), keepdim=True)
-        pixels = (pixels - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)
-    pixels = pixels.expand(-1, channels, -1, -1)
-    return pixels.round().to(torch.uint8) if as_bytes else pixels.to(torch.float16)
+    pixels = _reduced(stored.float(), channels, rgb)
+    if as_bytes:
+        return pixels.expand(-1, channels, -1, -1).round().to(torch.uint8)
+    if not isinstance(white, torch.Tensor):
+        pixels = _by_own_range(pixels) if math.isnan(white) else pixels if white == 1 else pixels / white
+    else:
+        each = white[:, None, None, None]
+        pixels = torch.where(each.isnan(), _by_own_range(pixels), pixels / each)
+    return pixels.expand(-1, channels, -1, -1).to(torch.float16)
+
+
+def _reduced(pixels: torch.Tensor, channels: int, rgb: bool | torch.Tensor) -> torch.Tensor:
+    """(B, C, H, W) to one channel, if that is what is wanted."""
+    if pixels.shape[1] <= channels:
+        return pixels
+    mean = pixels.mean(1, keepdim=True)
+    if pixels.shape[1] != 3:
+        return mean
+    luminance = 0.299 * pixels[:, :1] + 0.587 * pixels[:, 1:2] + 0.114 * pixels[:, 2:]
+    if isinstance(rgb, torch.Tensor):
+        return torch.where(rgb[:, None, None, None], luminance, mean)
+    return luminance if rgb else mean
+
+
+def _by_own_range(pixels: torch.Tensor) -> torch.Tensor:
+    low, high = pixels.amin((1, 2, 3), keepdim=True), pixels.amax((1, 2, 3), keepdim=True)
+    return (pixels - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def affine(draws: torch.Tensor, rotation: float, flips: bool) -> torch.Tensor:
@@ -74,6 +102,7 @@ def resample(
     stretch: str = "none",
     crop: float = 1.0,
     standardize: bool = False,
+    fit: str = "pad",
 ) -> torch.Tensor:
     """Interpolate the middle of each image once, at its own map, stretch, and normalise.
 
@@ -89,25 +118,44 @@ def resample(
         stretch: `none` or `log`, as in `DataConfig`; of the result, since light adds up as it is, not its logarithm.
         crop: part of each side of the source that the result shows; what turns into it from outside is the source's.
         standardize: by each result's own mean and spread, over its channels together, and not by MEAN and STD.
+        fit: what of an image that is not square is seen, as in `DataConfig`.
 
     Returns:
         (B, C, size, size) float32, normalised.
     """
     scale = 1 / 255 if pixels.dtype == torch.uint8 else 1.0
-    finer = max(1, round(crop * max(pixels.shape[2:]) / size))
+    height, width = pixels.shape[2:]
+    tall, wide = seen_part(height, width, fit)
+    finer = max(1, round(crop * max(height * tall, width * wide) / size))
     if maps is None:
-        rows, columns = (_weights(side, size, finer, crop, pixels.device) for side in pixels.shape[2:])
+        rows, columns = (
+            _weights(side, size, finer, crop * part, pixels.device) for side, part in ((height, tall), (width, wide))
+        )
         images = rows @ (pixels.float() @ columns.T)
     else:
-        grid = _grid(maps * crop, size * finer)
+        maps = maps * crop
+        if height != width:
+            maps = maps * maps.new_tensor([wide, tall])[:, None]  # rows of a map give x and y
+        grid = _grid(maps, size * finer)
         fine = F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         images = F.avg_pool2d(fine, finer) if finer > 1 else fine  # (B, C, size, size)
     if stretch == "log":
         images, scale = torch.log1p(images * (LOG_STRETCH * scale)), 1 / math.log1p(LOG_STRETCH)
-    if standardize:
-        spread, mean = torch.std_mean(images, (1, 2, 3), keepdim=True)
-        return (images - mean) / spread.clamp_min(FLAT / scale)
-    return images * (scale / STD) - MEAN / STD
+    return standardized(images, FLAT / scale) if standardize else images * (scale / STD) - MEAN / STD
+
+
+def standardized(images: torch.Tensor, least: float = FLAT) -> torch.Tensor:
+    """Each of (B, C, S, S) less its own mean, over its own spread, or `least` if that is more."""
+    spread, mean = torch.std_mean(images, (1, 2, 3), keepdim=True)
+    return (images - mean) / spread.clamp_min(least)
+
+
+def seen_part(height: int, width: int, fit: str) -> tuple[float, float]:
+    """How much of its height and its width the network sees of an image; more than 1: there is dark beside it."""
+    if height == width or fit == "stretch":
+        return 1.0, 1.0
+    square = max(height, width) if fit == "pad" else min(height, width)
+    return square / height, square / width
 
 
 def _grid(maps: torch.Tensor, size: int) -> torch.Tensor:

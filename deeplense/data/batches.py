@@ -11,94 +11,19 @@ has it: a tensor (B, ...) or several; all on the device.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import psutil
 import torch
 
-from deeplense.config import AugmentConfig, DataConfig
-from deeplense.data.augment import affine, resample, to_unit
-from deeplense.data.imageset import ImageSet
-from deeplense.errors import InputError
+from deeplense.config import AugmentConfig
+from deeplense.data.augment import affine
+from deeplense.data.store import PixelStore
 
 if TYPE_CHECKING:
     from deeplense.simulation.draw import Draws
     from deeplense.simulation.stream import ImageStream
-
-UPLOAD = 2048
-"""Images that are converted at a time on their way to the device."""
-
-
-class PixelStore:
-    """The pixels of a set in [0, 1], on the device or, where they do not fit, mapped on the host.
-
-    Both give the same pixels bit for bit: the conversion runs on the device either way.
-    """
-
-    def __init__(self, images: ImageSet, config: DataConfig, device: torch.device) -> None:
-        self.config = config
-        self.device = device
-        self.host = images.pixels  # (N, C, H, W), as stored
-        self.on_device: torch.Tensor | None = None  # (N, channels, H, W)
-        if config.normalize == "range" and self.host.dtype.kind == "f":
-            self._refuse_other_ranges()
-        if self._placement() == "device":
-            # Filled in place: the parts and the whole at once would need the memory twice.
-            for start in range(0, len(images), UPLOAD):
-                part = self._convert(self.host[start : start + UPLOAD])
-                if self.on_device is None:
-                    self.on_device = part.new_empty(len(images), *part.shape[1:])
-                self.on_device[start : start + UPLOAD] = part
-
-    def batches(self, index: np.ndarray, places: Iterable[slice]) -> Iterator[torch.Tensor]:
-        """For each of `places` in `index` (n,), the pixels (B, channels, H, W) as `augment.to_unit` gives them."""
-        if self.on_device is not None:
-            there = torch.from_numpy(index).to(self.device)  # once, and not a copy for each batch
-            for place in places:
-                yield self.on_device[there[place]]
-        else:
-            for stored in _ahead(self._read, (index[place] for place in places)):
-                yield self.to_unit(stored.to(self.device, non_blocking=True))
-
-    def to_unit(self, stored: torch.Tensor) -> torch.Tensor:
-        """Pixels as they are stored, (B, C, H, W) on the device, as the network is to see them: `augment.to_unit`."""
-        return to_unit(stored, self.config.channels, self.config.normalize)
-
-    def resample(self, pixels: torch.Tensor, maps: torch.Tensor | None = None) -> torch.Tensor:
-        """What the network sees of pixels in [0, 1], turned and mirrored by `maps` if any: `augment.resample`."""
-        how = self.config
-        return resample(pixels, maps, how.image_size, how.stretch, how.crop, how.standardize)
-
-    def _refuse_other_ranges(self) -> None:
-        for start in range(0, len(self.host), UPLOAD):
-            some = self.host[start : start + UPLOAD]
-            low, high = float(some.min()), float(some.max())
-            if low < 0 or high > 1:
-                raise InputError(
-                    f"--normalize range: images {start} to {start + len(some)} have values from {low:g} to {high:g}, "
-                    "and all but unsigned integers of 8 or 16 bits must be in [0, 1]: give --normalize minmax"
-                )
-
-    def _placement(self) -> str:
-        if self.config.placement != "auto":
-            return self.config.placement
-        count, _, height, width = self.host.shape
-        small = self.host.dtype == np.uint8 and self.config.normalize != "minmax"
-        needed = count * self.config.channels * height * width * (1 if small else 2)
-        cuda = self.device.type == "cuda"
-        free = torch.cuda.mem_get_info(self.device)[0] if cuda else psutil.virtual_memory().available
-        return "device" if needed < free / 2 else "host"
-
-    def _read(self, index: np.ndarray) -> torch.Tensor:
-        """Off the disk; pinned, so that the copy to a GPU runs beside the arithmetic."""
-        stored = torch.from_numpy(self.host[index])
-        return stored.pin_memory() if self.device.type == "cuda" else stored
-
-    def _convert(self, stored: np.ndarray) -> torch.Tensor:
-        return self.to_unit(torch.from_numpy(np.array(stored)).to(self.device))
 
 
 class Targets(Protocol):
@@ -132,6 +57,8 @@ class TrainBatches:
     seed: int
     rank: int = 0
     world: int = 1
+    even: np.ndarray | None = None
+    """(n,) the class of each of `indices`, where all are to come equally often; None: each image once an epoch."""
 
     def __post_init__(self) -> None:
         assert self.batch_size % (self.world * self.parts) == 0
@@ -144,6 +71,8 @@ class TrainBatches:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[torch.Tensor, Any]]:
         """This process's part of the batches `start`, `start + 1`, ... of an epoch: `parts` items for each."""
         order, draws = epoch_plan(self.seed, epoch, len(self.indices))
+        if self.even is not None:
+            order = even_order(self.seed, epoch, self.even)
         index = self.indices[order]
         places = [
             slice(place, place + self._share)
@@ -157,6 +86,11 @@ class TrainBatches:
         for place, pixels in zip(places, pixels_of, strict=True):
             maps = affine(draws_there[place], self.augment.rotation, self.augment.flips)
             yield self.store.resample(pixels, maps), self.targets(index_there[place], maps)
+
+    def plain(self, count: int, batch_size: int) -> Iterator[torch.Tensor]:
+        """`count` of the training images, or all, a fixed sample of them, without augmentation; see `plain_batches`."""
+        some = np.random.default_rng(0).permutation(len(self.indices))[:count]
+        return plain_batches(self.store, self.indices[some], batch_size)
 
     @property
     def _share(self) -> int:
@@ -197,6 +131,12 @@ class StreamBatches:
                 maps = affine(self.stream.uniforms(numbers), self.augment.rotation, self.augment.flips)
                 yield self.store.resample(self.store.to_unit(counts), maps), self.targets(draws, maps)
 
+    def plain(self, count: int, batch_size: int) -> Iterator[torch.Tensor]:
+        """The first `count` training images, without augmentation; see `plain_batches`."""
+        for first in range(0, count, batch_size):
+            counts, _ = self.stream.span(first, min(first + batch_size, count))
+            yield self.store.resample(self.store.to_unit(counts))
+
 
 Batches = TrainBatches | StreamBatches
 
@@ -214,22 +154,24 @@ def epoch_plan(seed: int, epoch: int, count: int) -> tuple[np.ndarray, np.ndarra
     return random.permutation(count), random.random((count, 3), dtype=np.float32)
 
 
+def even_order(seed: int, epoch: int, labels: np.ndarray) -> np.ndarray:
+    """Images (n,) int64 of an epoch in which all classes of `labels` (n,) come equally often, in any order.
+
+    Each class goes through its images in one random order after another: none comes again before all have come.
+    """
+    random = np.random.default_rng([seed, epoch, 1])
+    count, classes = len(labels), np.unique(labels)
+    turns = random.permutation(np.resize(classes, count))
+    order = np.empty(count, dtype=np.int64)
+    for label in classes:
+        places, own = np.flatnonzero(turns == label), np.flatnonzero(labels == label)
+        rounds = -(-len(places) // len(own))
+        order[places] = np.concatenate([random.permutation(own) for _ in range(rounds)])[: len(places)]
+    return order
+
+
 def plain_batches(store: PixelStore, indices: np.ndarray, batch_size: int) -> Iterator[torch.Tensor]:
     """The images of `indices` in order, without augmentation: (b, C, size, size) normalised, b <= `batch_size`."""
     places = [slice(start, start + batch_size) for start in range(0, len(indices), batch_size)]
     for pixels in store.batches(indices, places):
         yield store.resample(pixels)
-
-
-def _ahead(
-    read: Callable[[np.ndarray], torch.Tensor], indices: Iterable[np.ndarray], depth: int = 3
-) -> Iterator[torch.Tensor]:
-    """`map(read, indices)`, in a thread that is up to `depth` batches ahead."""
-    with ThreadPoolExecutor(1) as reader:
-        waiting = []
-        for index in indices:
-            waiting.append(reader.submit(read, index))
-            if len(waiting) > depth:
-                yield waiting.pop(0).result()
-        for last in waiting:
-            yield last.result()

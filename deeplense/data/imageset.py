@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-NEGATIVE_CLASSES = ("no_sub", "no", "no_substructure")
-"""A class of one of these names is label 0: the smooth lenses."""
+from deeplense.data.mixed import Mixed
+
+
+@dataclasses.dataclass(frozen=True)
+class Light:
+    """What is known of the numbers in each image, by its file alone."""
+
+    unit: np.ndarray
+    """(N,) str: see `decode.unit_of`."""
+    high: np.ndarray
+    """(N,) float64: the largest number."""
+    rgb: np.ndarray
+    """(N,) bool: whether three channels are colours for the eye, and not bands of a telescope."""
+
+    def take(self, rows: np.ndarray) -> Light:
+        return Light(self.unit[rows], self.high[rows], self.rgb[rows])
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
     """Decoded images with what is known of each. Nothing is normalised or resized yet."""
 
-    pixels: np.ndarray
-    """(N, C, H, W) uint8, uint16, float16 or float32; usually a memory map."""
+    pixels: np.ndarray | Mixed
+    """(N, C, H, W) uint8, uint16, float16 or float32, usually a memory map; or images that differ in these."""
     labels: np.ndarray | None
     """(N,) int64, or None where nobody said."""
     classes: tuple[str, ...]
@@ -31,6 +45,10 @@ class ImageSet:
     """`train`, `val` or `test` for each image, where the folders said so."""
     folder: Path | None = None
     """The packed set that the pixels are mapped from; a simulated one has its truth beside them."""
+    light: Light | None = None
+    """None: nobody has looked at the numbers, and their type has to do."""
+    looks: np.ndarray | None = None
+    """(N, D) float32: what near-copies have in common (`near.look_of`); None: nobody has looked."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -49,6 +67,8 @@ class ImageSet:
             paths=[self.paths[row] for row in rows],
             hashes=[self.hashes[row] for row in rows],
             parts=None if self.parts is None else [self.parts[row] for row in rows],
+            light=None if self.light is None else self.light.take(rows),
+            looks=None if self.looks is None else self.looks[rows],
         )
 
     def some_of_each(self, indices: np.ndarray, count: int) -> tuple[np.ndarray, list[str]]:
@@ -60,11 +80,8 @@ class ImageSet:
 
     def fingerprint(self) -> str:
         """One hash over content and labels of the whole set, whatever the order."""
-        names = [""] * len(self) if self.labels is None else [self.classes[label] for label in self.labels]
+        names: Sequence[str] = (
+            [""] * len(self) if self.labels is None else [self.classes[label] for label in self.labels]
+        )
         lines = sorted(f"{sha256} {name}" for sha256, name in zip(self.hashes, names, strict=True))
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def ordered_classes(names: Iterable[str]) -> tuple[str, ...]:
-    """Classes in the order of their labels: by name, the smooth class first."""
-    return tuple(sorted(set(names), key=lambda name: (name not in NEGATIVE_CLASSES, name)))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 
 import torch
 
 from deeplense.config import DataConfig, SimulationConfig, SplitConfig
-from deeplense.data.images import cache_folder, load_images
+from deeplense.data.cache import cache_folder
+from deeplense.data.images import load_images
 from deeplense.data.imageset import ImageSet
+from deeplense.data.opening import opening_of, tell
 from deeplense.data.packed import read_packed
 from deeplense.errors import InputError
 from deeplense.simulation.sets import SETS, find_classes, find_set
@@ -29,7 +32,9 @@ def load_data(data: DataConfig, simulation: SimulationConfig, split: SplitConfig
     if data.data not in SETS:
         if simulation.online:
             raise InputError(f"--online: --data {data.data} is no simulated set; there are {', '.join(SETS)}")
-        return load_images(data.data, data.bad_images)
+        return load_images(data.data, data.bad_images, how=opening_of(data))
+    _refuse_choices(data)
+    mention_folder(data.data)
     if not simulation.online:
         return simulated(data.data, simulation.count, simulation.classes, simulation.simulation_seed)
     held_out = round(simulation.count * (split.val_fraction + split.test_fraction))
@@ -37,6 +42,21 @@ def load_data(data: DataConfig, simulation: SimulationConfig, split: SplitConfig
         raise InputError("--online: validation and test images need --val-fraction and --test-fraction, and a --count")
     images = simulated(data.data, held_out, simulation.classes, simulation.simulation_seed)
     return dataclasses.replace(images, parts=["val"] * len(images))
+
+
+def mention_folder(name: str) -> None:
+    """Say that a simulated set was meant where a folder is called like it."""
+    if Path(name).is_dir():
+        tell(f"--data {name} is the simulated set of that name, and not the folder: give ./{name} for that")
+
+
+def _refuse_choices(data: DataConfig) -> None:
+    """What says how files are to be understood means nothing where there are none."""
+    for flag, value in (("--labels", data.labels), ("--positive", data.positive), ("--fits-hdu", data.fits_hdu)):
+        if value is not None:
+            raise InputError(f"{flag} {value}: --data {data.data} is simulated, and needs none: leave it out")
+    if data.bands:
+        raise InputError(f"--bands {' '.join(data.bands)}: --data {data.data} is simulated in one band: leave it out")
 
 
 def simulated(

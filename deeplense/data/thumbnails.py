@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import torch
 
 from deeplense.data.batches import PixelStore
 
@@ -18,11 +19,15 @@ class Thumbnails:
     """(n,) of the store."""
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """(m, H, W) or (m, 3, H, W) uint8 of `rows` (m,), in the size in which they are stored.
+        """(m, H, W) or (m, 3, H, W) uint8 of `rows` (m,), in the size in which they are stored; where sizes differ, in
+        that of the network.
 
         Each by its own range, and to the square root, as faint arcs stand beside bright lenses.
         """
-        pixels = next(self.store.batches(self.indices[rows], [slice(None)])).float()  # (m, C, H, W)
+        batch = next(self.store.batches(self.indices[rows], [slice(None)]))
+        pixels = batch.float() if isinstance(batch, torch.Tensor) else self.store.light(batch)  # (m, C, H, W)
+        if pixels.shape[1] not in (1, 3):
+            pixels = pixels.mean(1, keepdim=True)
         low, high = pixels.amin((1, 2, 3), keepdim=True), pixels.amax((1, 2, 3), keepdim=True)
         unit = ((pixels - low) / (high - low).clamp_min(1e-9)).sqrt()
         images = (unit * 255).round().byte().cpu().numpy()

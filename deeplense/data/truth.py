@@ -76,6 +76,7 @@ def truth_of(images: ImageSet, indices: np.ndarray, crop: float = 1.0) -> Truth 
         raise InputError(
             f"{folder}: its truth cannot be read ({type(error).__name__}: {error}): make the set again"
         ) from None
+    assert isinstance(images.pixels, np.ndarray)  # simulated images are of one size
     height, width = images.pixels.shape[2:]
     edges = (width * crop * scale / 2, height * crop * scale / 2)
     seen = [own[(np.abs(own[:, :2]) < edges).all(1)] for own in masses]
@@ -84,7 +85,7 @@ def truth_of(images: ImageSet, indices: np.ndarray, crop: float = 1.0) -> Truth 
 
 def _catalog(folder: Path, wanted: set[str]) -> dict[str, dict[str, Any]]:
     """The rows of the catalogue by content, of the images wanted."""
-    with (folder / "catalog.csv").open(newline="") as table:
+    with (folder / "catalog.csv").open(newline="", encoding="utf-8") as table:
         return {row["sha256"]: row for row in csv.DictReader(table) if row["sha256"] in wanted}
 
 

@@ -65,8 +65,8 @@ def read_best(run: Path, kind: type[C]) -> tuple[Path, State, C]:
     """
     folder = best_folder(run)
     try:
-        content = json.loads((folder / "model.json").read_text())
-        card = kind(**{**content, "classes": tuple(content["classes"])})
+        content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        card = kind.read(content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / 'model.json'} is damaged ({error}): restore it") from None
     with _damage_named(folder):

@@ -11,6 +11,8 @@ from deeplense.config import DataConfig, TrainConfig
 from deeplense.data.augment import MEAN, STD, resample, to_unit
 from deeplense.data.batches import PixelStore
 from deeplense.data.imageset import ImageSet
+from deeplense.data.opening import band_numbers
+from deeplense.data.scale import Scale
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,19 @@ class Card:
     stretch: str = "none"
     crop: float = 1.0
     standardize: bool = False
-    """These six as in `DataConfig`, and `ImageSet` for the classes."""
+    fit: str = "pad"
+    bands: tuple[str, ...] = ()
+    """These eight as in `DataConfig`, and `ImageSet` for the classes."""
+    scale: Scale | None = None
+    """What 0 and 1 stand for; None: what a set itself says."""
+    stored: str = "float32"
+    """Type of most of the run's images, as they are stored."""
+    unit: str = "numbers"
+    """What their numbers count: `decode.unit_of`."""
+    rgb: bool = False
+    """Whether their channels are colours for the eye."""
+    shape: tuple[int, ...] = ()
+    """Their channels, height and width."""
     mean: float | None = MEAN
     std: float | None = STD
     """None: each image has its own."""
@@ -48,25 +62,47 @@ class Card:
             stretch=data.stretch,
             crop=data.crop,
             standardize=each,
+            fit=data.fit,
+            bands=data.bands,
             mean=None if each else MEAN,
             std=None if each else STD,
             epoch=epoch,
             **own,
         )
 
+    @classmethod
+    def read(cls, content: dict[str, Any]) -> Self:
+        """A card from what its JSON file says. Raises what dataclasses raise for what is missing or unknown."""
+        scale = content.get("scale")
+        own = {
+            "classes": tuple(content["classes"]),
+            "bands": tuple(content.get("bands", ())),
+            "shape": tuple(content.get("shape", ())),
+        }
+        return cls(**{**content, **own, "scale": None if scale is None else Scale(**scale)})
+
+    def for_pixels(self, store: PixelStore) -> Self:
+        """The same with what the run's own pixels stand for."""
+        return dataclasses.replace(self, scale=store.scale, **store.usual)
+
     def seen(self, pixels: torch.Tensor) -> torch.Tensor:
         """What the network sees of pixels as they are stored, (B, C, H, W) to (B, channels, size, size)."""
-        unit = to_unit(pixels, self.channels, self.normalize)
-        return resample(unit, None, self.image_size, self.stretch, self.crop, self.standardize)
+        scale = self.scale or Scale("type" if self.normalize == "range" else "image")
+        stored = str(pixels.dtype).removeprefix("torch.")
+        white = scale.white(self.unit if stored == self.stored else "numbers", stored)
+        unit = to_unit(pixels, self.channels, white, self.rgb, band_numbers(self.bands))
+        return resample(unit, None, self.image_size, self.stretch, self.crop, self.standardize, self.fit)
 
     def store(self, images: ImageSet, device: torch.device) -> PixelStore:
         """The pixels of `images`, treated as those that the weights were trained on."""
         treatment = DataConfig(
             image_size=self.image_size,
-            channels=self.channels,  # type: ignore[arg-type]
+            channels=self.channels,
             normalize=self.normalize,  # type: ignore[arg-type]
             stretch=self.stretch,  # type: ignore[arg-type]
             crop=self.crop,
             standardize=self.standardize,
+            fit=self.fit,  # type: ignore[arg-type]
+            bands=self.bands,
         )
-        return PixelStore(images, treatment, device)
+        return PixelStore(images, treatment, device, self.scale)

@@ -12,14 +12,26 @@ import numpy as np
 from deeplense.config import EvaluateConfig, TrainConfig
 from deeplense.data.images import load_images
 from deeplense.data.imageset import ImageSet
-from deeplense.data.simulated import load_data, simulated
-from deeplense.data.split import PARTS, read_split
+from deeplense.data.names import parse_class_map, translated
+from deeplense.data.near import looks_of, near_pairs
+from deeplense.data.opening import opening_of, tell
+from deeplense.data.scale import mention_strangers, say_scale
+from deeplense.data.simulated import load_data, mention_folder, simulated
+from deeplense.data.split import PARTS, read_looks, read_split, refuse_other_labels
 from deeplense.errors import InputError
 from deeplense.evaluation.card import Card
 from deeplense.simulation.sets import SETS
 
 RESERVED = (*PARTS, "all", "sensitivity", "")
 """Names that say what an evaluation is of."""
+
+
+def without_comparisons(config: EvaluateConfig) -> EvaluateConfig:
+    """The same without what `runs/*` gives beside runs: the folder of their comparisons."""
+    runs = tuple(run for run in config.runs if run.name != "comparison" or (run / "config.json").is_file())
+    if not runs or runs == config.runs:
+        return config
+    return dataclasses.replace(config, runs=runs)
 
 
 def choose_images(
@@ -34,6 +46,9 @@ def choose_images(
         images, indices = own_images(run, card, trained, config.part, config)
         return images, indices, {"split": config.part, "data": config.data or trained.data.data}
     images, indices, left_out = other_images(run, card, config)
+    if card.scale is not None:
+        tell(f"pixels: {say_scale(images, card.scale)}")
+        mention_strangers(images, card.scale)
     return images, indices, {"data": config.data, "left_out_since_learned_from": left_out}
 
 
@@ -49,7 +64,8 @@ def own_images(
     Raises:
         InputError: the images are not those of the run any more, or the part is empty.
     """
-    part_of = {row["sha256"]: row["split"] for row in read_split(run / "split.csv")}
+    written = read_split(run / "split.csv")
+    part_of = {row["sha256"]: row["split"] for row in written}
     wanted = {sha256 for sha256, own in part_of.items() if part in (own, "all")}
     moved_to = asked and asked.moved_to
     where = moved_to or trained.data.data
@@ -68,6 +84,7 @@ def own_images(
                 f"{where}: its classes are {', '.join(images.classes)}, and those of {run} were "
                 f"{', '.join(card.classes)}: restore the names of the folders"
             )
+    refuse_other_labels(run / "split.csv", images, written, where)
     if part in ("all", "train"):
         what = "includes images that" if part == "all" else "is what"
         print(f"note: --split {part} {what} the run has learned from: no honest score", file=sys.stderr)
@@ -85,9 +102,9 @@ def own_images(
 def _open_own(run: Path, trained: TrainConfig) -> ImageSet:
     """The images that a run was made with, where they were."""
     where = trained.data.data
-    if where not in SETS and not Path(where).expanduser().is_dir():
+    if where not in SETS and not Path(where).expanduser().exists():
         raise InputError(
-            f"{run} was made with the images at {where}, where there is no folder now: say where they are, with "
+            f"{run} was made with the images at {where}, where there is nothing now: say where they are, with "
             "--data NEW --split test, which finds its test part there by content"
         )
     return load_data(trained.data, trained.simulation, trained.split)
@@ -108,8 +125,8 @@ def common_images(
     Raises:
         InputError: there is no such image.
     """
-    parts = [{row["sha256"]: row["split"] for row in read_split(run / "split.csv")} for run in runs]
     if config.data is None:
+        parts = [{row["sha256"]: row["split"] for row in read_split(run / "split.csv")} for run in runs]
         images, own = own_images(runs[0], card, trained, "test")
         keep = np.array([all(part.get(images.hashes[index]) == "test" for part in parts) for index in own], dtype=bool)
         where = f"the test images of {runs[0]}"
@@ -117,7 +134,7 @@ def common_images(
     else:
         images = _open_other(runs[0], card, config)
         own = np.arange(len(images))
-        keep = np.array([all(part.get(sha256, "test") == "test" for part in parts) for sha256 in images.hashes])
+        keep = ~np.any([np.logical_or(*seen_before(run, images)) for run in runs], axis=0)
         where, remedy = f"--data {config.data}", "give others"
         if images.labels is None:
             raise InputError(f"--data {config.data}: a comparison needs labels: give folders of classes")
@@ -134,6 +151,7 @@ def name_of(config: EvaluateConfig) -> str:
         InputError: it would be called like something that it is not.
     """
     how = ("-tta" if config.tta else "") + ("" if config.fpr is None else f"-fpr{config.fpr:g}")
+    how += ("-turned" if config.turn_test else "") + ("-familiar" if config.foreign == "leave-out" else "")
     if config.sensitivity:
         plain, what = "sensitivity", "--sensitivity"
     elif config.data is None:
@@ -156,21 +174,35 @@ def other_images(run: Path, card: Card, config: EvaluateConfig) -> tuple[ImageSe
     """
     assert config.data is not None
     images = _open_other(run, card, config)
-    learned = {row["sha256"] for row in read_split(run / "split.csv") if row["split"] != "test"}
-    seen = np.array([sha256 in learned for sha256 in images.hashes])
+    exact, near = seen_before(run, images)
+    seen = exact | near
+    alike = int((near & ~exact).sum())
+    told = f" ({alike} of them in another size, type or orientation)" if alike else ""
     if seen.any() and not config.allow_overlap:
         raise InputError(
-            f"--data {config.data}: {seen.sum()} of {len(seen)} images are ones {run} was trained on or chosen by: "
-            "leave them out with --allow-overlap, or score the run's own test part without --data"
+            f"--data {config.data}: {seen.sum()} of {len(seen)} images are ones {run} was trained on or chosen by"
+            f"{told}: leave them out with --allow-overlap, or score the run's own test part without --data"
         )
     if seen.all():
         raise InputError(f"--data {config.data}: all {len(seen)} images are ones that {run} has learned from")
     if seen.any():
         print(
-            f"note: left out {seen.sum()} of {len(seen)} images that the run has learned from",
+            f"note: left out {seen.sum()} of {len(seen)} images that the run has learned from{told}",
             file=sys.stderr,
         )
     return images, np.flatnonzero(~seen), int(seen.sum())
+
+
+def seen_before(run: Path, images: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+    """Which images `run` was trained on or chosen by, each (n,) bool: by their content, and by their looks."""
+    learned = {row["sha256"] for row in read_split(run / "split.csv") if row["split"] != "test"}
+    exact = np.array([sha256 in learned for sha256 in images.hashes])
+    near = np.zeros(len(images), dtype=bool)
+    looks = read_looks(run)
+    simulated_now = images.looks is None and images.folder is not None  # each is one of its kind
+    if looks is not None and not simulated_now:
+        near[[index for _, index in near_pairs(looks, looks_of(images, np.arange(len(images))))]] = True
+    return exact, near
 
 
 def _open_other(run: Path, card: Card, config: EvaluateConfig) -> ImageSet:
@@ -178,16 +210,22 @@ def _open_other(run: Path, card: Card, config: EvaluateConfig) -> ImageSet:
     where = config.data
     assert where is not None
     if where in SETS:
+        mention_folder(where)
         images = simulated(where, config.count, card.classes, config.simulation_seed, "cpu")
     else:
-        images = load_images(where, config.bad_images, labelled=False)
-    unknown = [name for name in images.classes if name not in card.classes]
+        images = load_images(where, config.bad_images, False, opening_of(config, card.bands))
+    names = translated(images.classes, card.classes, parse_class_map(config.class_map, card.classes))
+    meant = {name: own for name, own in names.items() if own is not None}
+    unknown = [name for name in names if name not in meant]
     if unknown:
         raise InputError(
             f"--data {where}: class {unknown[0]} is not one that {run} knows ({', '.join(card.classes)}): "
-            "rename or remove the folder"
+            f"say which it is with --class-map {unknown[0]}=CLASS, or remove the folder"
         )
+    renamed = [f"{name} is {own}" for name, own in meant.items() if name != own]
+    if renamed:
+        print(f"note: --data {where}: {', '.join(renamed)}", file=sys.stderr)
     if images.labels is not None:
-        number = np.array([card.classes.index(name) for name in images.classes])
+        number = np.array([card.classes.index(meant[name]) for name in images.classes])
         images = dataclasses.replace(images, labels=number[images.labels], classes=card.classes)
     return images

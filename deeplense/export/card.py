@@ -14,18 +14,19 @@ from deeplense.data.split import PARTS, read_split
 from deeplense.errors import InputError
 from deeplense.export.write import TOLERANCE, Exported
 from deeplense.scores.detection import proportion
+from deeplense.scores.familiarity import FOREIGN
 from deeplense.simulation.sets import SETS
 
 _CALL = {
     "onnx": """import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession("{file}")
 pixels = np.zeros((5, {channels}, {height}, {width}), "{dtype}")  # yours: any number of images, raw
-probabilities = session.run(None, {{"pixels": pixels}})[0]  # (5, {count})
+probabilities = session.run(None, {{"pixels": pixels}}){first}  # (5, {count})
 print(dict(zip({classes}, probabilities[0])))""",
     "torch": """import torch
 network = torch.export.load("{file}").module()
 pixels = torch.zeros((5, {channels}, {height}, {width}), dtype=torch.{dtype})  # yours: any number of images, raw
-probabilities = network(pixels)  # (5, {count})
+probabilities = network(pixels){first}  # (5, {count})
 print(dict(zip({classes}, probabilities[0].tolist())))""",
 }
 
@@ -47,7 +48,7 @@ def write_card(run: Path, exported: Exported) -> Path:
     parts += [f"## {title}\n\n{text}" for title, text in sections.items()]
     card = exported.file.with_name(f"{exported.file.name}.md")
     try:
-        card.write_text("\n\n".join(parts) + "\n")
+        card.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"--out: {card} cannot be written ({error.strerror}): give another") from None
     return card
@@ -64,16 +65,19 @@ def _what(exported: Exported) -> str:
         "| | name | type | shape |\n|---|---|---|---|\n"
         f"| input | `pixels` | {exported.dtype} | (N, {channels}, {height}, {width}), {_range(exported)} |\n"
         f"| output | `probabilities` | float32 | (N, {len(exported.model.classes)}): "
-        f"{', '.join(exported.model.classes)} |\n\n"
+        f"{', '.join(exported.model.classes)} |\n"
+        + ("| output | `familiarity` | float32 | (N,), from 0 to 1 |\n" if exported.familiar else "")
+        + "\n"
         f"Checked when it was written: on {exported.checked} images of the run its probabilities differ from those of "
         f"the program that trained it by {exported.difference:.1e} at most ({TOLERANCE:.0e} is allowed)."
     )
 
 
 def _range(exported: Exported) -> str:
-    if exported.dtype != "float32":
-        return "as in the image file" if exported.model.normalize != "minmax" else "of any brightness"
-    return "from 0 to 1" if exported.model.normalize == "range" else "of any unit, no NaN"
+    scale = exported.model.scale
+    if scale is None or scale.by == "image":
+        return "of any brightness" if exported.dtype != "float32" else "of any unit, no NaN"
+    return "as in the image file" if exported.dtype != "float32" else "from 0 to 1"
 
 
 def _how_to_call(exported: Exported) -> str:
@@ -85,6 +89,7 @@ def _how_to_call(exported: Exported) -> str:
         width=width,
         dtype=exported.dtype,
         count=len(exported.model.classes),
+        first="[0]" if exported.format == "onnx" or exported.familiar else "",
         classes=list(exported.model.classes),
     )
     return f"```python\n{code}\n```"
@@ -180,6 +185,7 @@ def _limits(run: Path, trained: TrainConfig, exported: Exported) -> str:
     lines = [
         f"- It takes images of {height} x {width} pixels with {channels} channel(s), of the pixel scale, telescope and "
         "noise of those that it was trained on. On others its probabilities mean little: score it there first.",
+        *_familiarity(exported),
         "- It knows its classes and nothing else: of an image of no lens it says one of them all the same.",
         "- The probabilities are for classes as frequent as in training; in a survey substructure may be rarer.",
     ]
@@ -203,6 +209,15 @@ def _limits(run: Path, trained: TrainConfig, exported: Exported) -> str:
     return "\n".join(lines)
 
 
+def _familiarity(exported: Exported) -> list[str]:
+    if not exported.familiar:
+        return []
+    return [
+        "- `familiarity` is the share of the run's validation images that are at least as strange as this image. Below "
+        f"{FOREIGN:g} an image is foreign, and its probabilities mean nothing."
+    ]
+
+
 def _licence(run: Path, trained: TrainConfig) -> str:
     lines = ["The program that made this file, `deeplense`, has the MIT licence, and it asks nothing of its output."]
     if trained.data.data in SETS:
@@ -221,7 +236,7 @@ def _first_session(run: Path) -> dict[str, Any]:
 def _read(file: Path) -> dict[str, Any]:
     """A JSON file of the run folder; empty where there is none, since a card can be written without it."""
     try:
-        return json.loads(file.read_text())
+        return json.loads(file.read_text(encoding="utf-8"))
     except OSError:
         return {}
     except ValueError:

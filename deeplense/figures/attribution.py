@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from deeplense.data.truth import HEAVY, Truth, peak_positions
-from deeplense.figures.style import IMAGE_MAP, STYLE
+from deeplense.figures.style import IMAGE_MAP, STYLE, literal
 
 MAP = "RdBu_r"
 MARK = "#39d353"
@@ -54,14 +54,16 @@ def plot_attributions(file: Path, rows: Mapping[str, Sequence[Shown]], what: str
         axes.set_frame_on(False)
     for place, (name, row) in enumerate(rows.items()):
         images, maps = grid[2 * place], grid[2 * place + 1]
-        images[0].set_ylabel(name, fontsize=9)
+        images[0].set_ylabel(literal(name), fontsize=9)
         maps[0].set_ylabel("its map", fontsize=8)
         for above, below, shown in zip(images, maps, row, strict=False):
-            above.set_title(shown.title, fontsize=7.5, loc="center")
+            above.set_title(literal(shown.title), fontsize=7.5, loc="center")
             _show_image(above, shown)
             _show_map(below, shown)
     known = any(shown.truth is not None for row in rows.values() for shown in row)
-    figure.suptitle(f"{title}: what speaks for {what} (red) and against it (blue)\n{_legend(known)}", fontsize=9)
+    figure.suptitle(
+        f"{literal(title)}: what speaks for {literal(what)} (red) and against it (blue)\n{_legend(known)}", fontsize=9
+    )
     figure.savefig(file)
 
 

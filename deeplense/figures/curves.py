@@ -11,7 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from deeplense.figures.style import COLORS, STYLE
+from deeplense.figures.style import COLORS, STYLE, literal
 
 
 @mpl.rc_context(STYLE)
@@ -25,7 +25,7 @@ def plot_curves(
         words: for it.
         best: its best possible value; what is missing to it is drawn. None: the score itself.
     """
-    lines = [json.loads(line) for line in metrics_jsonl.read_text().splitlines()]
+    lines = [json.loads(line) for line in metrics_jsonl.read_text(encoding="utf-8").splitlines()]
     training = [line for line in lines if "train_loss" in line]
     validation = [line for line in lines if line.get("val_loss") is not None]
     figure = Figure(figsize=(6.9, 2.6), layout="constrained")
@@ -44,9 +44,12 @@ def plot_curves(
         marker=".",
         label="validation",
     )
-    loss.set(xlabel="step", ylabel="loss (nats)", yscale="log")
+    losses = _column(training, "train_loss") + _column(validation, "val_loss")
+    # Probabilities are at most 1, but densities are not: their negative logarithm may be below 0.
+    scale = "log" if min((value for value in losses if value is not None), default=1.0) > 0 else "linear"
+    loss.set(xlabel="step", ylabel="loss (nats)", yscale=scale)
     loss.legend()
-    loss.set_title(title)
+    loss.set_title(literal(title))
     known = [line for line in validation if line[f"val_{name}"] is not None]
     values = np.array(_column(known, f"val_{name}"), dtype=np.float64)
     score.plot(

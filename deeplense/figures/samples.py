@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from deeplense.figures.style import IMAGE_MAP, STYLE, to_display
+from deeplense.figures.style import IMAGE_MAP, STYLE, literal, to_display
 
 
 @mpl.rc_context(STYLE)
@@ -29,22 +29,22 @@ def plot_samples(file: Path, images: np.ndarray, names: Sequence[str], title: st
         axes.set_axis_off()
     for axes_row, row, name in zip(grid, rows, dict.fromkeys(names), strict=True):
         for axes, image in zip(axes_row, row, strict=False):
-            _show(axes, image)
+            show_image(axes, image)
         axes_row[0].text(
             -0.06,
             0.5,
-            name,
+            literal(name),
             rotation=90,
             ha="right",
             va="center",
             transform=axes_row[0].transAxes,
             fontsize=9,
         )
-    figure.suptitle(title, fontsize=9.5)
+    figure.suptitle(literal(title), fontsize=9.5)
     figure.savefig(file)
 
 
-def _show(axes: Axes, image: np.ndarray) -> None:
+def show_image(axes: Axes, image: np.ndarray) -> None:
     unit = to_display(image)
     if len(image) == 1:
         axes.imshow(unit[0], cmap=IMAGE_MAP, interpolation="nearest")

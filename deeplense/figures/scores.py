@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn import metrics as sk
 
-from deeplense.figures.style import COLORS, STYLE
+from deeplense.figures.style import COLORS, STYLE, literal
 
 
 @mpl.rc_context(STYLE)
@@ -27,7 +27,7 @@ def plot_roc(file: Path, labels: np.ndarray, probabilities: np.ndarray, scores: 
     smallest = 1 / max(np.bincount(labels, minlength=len(scores["classes"])).max(), 10)
     low.set(xscale="log", xlim=(smallest, 1), xlabel="false-positive rate (log)", ylim=(0, 1.02))
     linear.set(xlabel="false-positive rate", ylabel="true-positive rate", xlim=(-0.01, 1), ylim=(0, 1.02))
-    linear.set_title(f"{title}\nROC AUC {_with_interval(scores)}")
+    linear.set_title(f"{literal(title)}\nROC AUC {_with_interval(scores)}")
     if len(scores["classes"]) > 2:
         linear.legend(loc="lower right")
     figure.savefig(file)
@@ -44,7 +44,9 @@ def plot_precision_recall(
         axes.plot(recall, precision, color=color, label=name, drawstyle="steps-post")
         axes.axhline(positive.mean(), color=color, linewidth=0.8, linestyle=":")  # what guessing gives
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.02))
-    axes.set_title(f"{title}\naverage precision {scores['average_precision']:.5f}\nROC AUC {_with_interval(scores)}")
+    axes.set_title(
+        f"{literal(title)}\naverage precision {scores['average_precision']:.5f}\nROC AUC {_with_interval(scores)}"
+    )
     if len(scores["classes"]) > 2:
         axes.legend(loc="lower left")
     figure.savefig(file)
@@ -55,18 +57,20 @@ def plot_confusion(file: Path, scores: dict[str, Any], title: str) -> None:
     """Counts, shaded by their share of the true class."""
     counts = np.array(scores["confusion_matrix"])
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure = Figure(figsize=(3.6, 3.2), layout="constrained")
+    side = max(3.2, 0.55 * len(counts))  # a cell has room for its numbers
+    figure = Figure(figsize=(side + 0.4, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         shade = "white" if shares[row, column] > 0.5 else "black"
         axes.text(column, row, f"{count}\n{shares[row, column]:.2%}", ha="center", va="center", color=shade)
     ticks = range(len(counts))
-    axes.set_xticks(ticks, scores["classes"])
-    axes.set_yticks(ticks, scores["classes"], rotation=90, va="center")
+    names = [literal(name) for name in scores["classes"]]
+    axes.set_xticks(ticks, names)
+    axes.set_yticks(ticks, names, rotation=90, va="center")
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.grid(False)
-    axes.set_title(f"{title}\naccuracy {scores['accuracy']:.4f}\nROC AUC {_with_interval(scores)}")
+    axes.set_title(f"{literal(title)}\naccuracy {scores['accuracy']:.4f}\nROC AUC {_with_interval(scores)}")
     figure.savefig(file)
 
 
@@ -80,14 +84,16 @@ def plot_scores(file: Path, labels: np.ndarray, probabilities: np.ndarray, score
         if (labels == label).any():
             values = probabilities[labels == label, -1]
             axes.hist(values, bins, histtype="stepfilled", alpha=0.35, color=COLORS[label % len(COLORS)])
-            axes.hist(values, bins, histtype="step", color=COLORS[label % len(COLORS)], label=name)
+            axes.hist(values, bins, histtype="step", color=COLORS[label % len(COLORS)], label=literal(name))
     if scores["threshold"] is not None:
         axes.axvline(scores["threshold"], ymax=0.85, color="0.3", linewidth=0.8, linestyle="--", label="threshold")
-    axes.set(xlabel=f"probability of {scores['classes'][-1]}", ylabel="images a bin", yscale="log", xlim=(0, 1))
-    axes.set_title(f"{title}\nROC AUC {_with_interval(scores)}")
+    axes.set(
+        xlabel=f"probability of {literal(scores['classes'][-1])}", ylabel="images a bin", yscale="log", xlim=(0, 1)
+    )
+    axes.set_title(f"{literal(title)}\nROC AUC {_with_interval(scores)}")
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** 0.4)  # room for the legend above the bars
-    axes.legend(loc="upper center", ncols=len(scores["classes"]) + 1, fontsize=8, columnspacing=1)
+    axes.legend(loc="upper center", ncols=min(len(scores["classes"]) + 1, 4), fontsize=8, columnspacing=1)
     figure.savefig(file)
 
 
@@ -96,7 +102,10 @@ def _one_against_rest(
 ) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
     """Colour, name, truth and score of each curve: one for two classes, else one a class."""
     wanted = range(len(classes)) if len(classes) > 2 else [1]
-    return [(COLORS[label % len(COLORS)], classes[label], labels == label, probabilities[:, label]) for label in wanted]
+    return [
+        (COLORS[label % len(COLORS)], literal(classes[label]), labels == label, probabilities[:, label])
+        for label in wanted
+    ]
 
 
 def _with_interval(scores: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from deeplense.figures.style import COLORS, STYLE
+from deeplense.figures.style import COLORS, STYLE, literal
 
 Rows = Sequence[dict[str, Any]]
 
@@ -43,7 +43,7 @@ def plot_sensitivity(file: Path, rows: Rows, about: dict[str, Any], run: str) ->
     _label(distance, exposure, heaviest, share, strictest, rows)
     for letter, axes in zip("abcdef", (mass, plane, distance, exposure, heaviest, share), strict=True):
         axes.set_title(f"$\\mathbf{{{letter}}}$   {axes.get_title('left')}")
-    figure.suptitle(f"{run}: which subhalos of {about['set']} it sees", x=0.012, ha="left", fontsize=11)
+    figure.suptitle(f"{literal(run)}: which subhalos of {about['set']} it sees", x=0.012, ha="left", fontsize=11)
     figure.savefig(file)
 
 

@@ -29,7 +29,14 @@ COLORS = (
 IMAGE_MAP = "magma"
 
 
+def literal(text: str) -> str:
+    """A name that somebody has given, as it is: matplotlib reads what is between two dollars as mathematics."""
+    return text.replace("$", r"\$")
+
+
 def to_display(image: np.ndarray) -> np.ndarray:
     """(C, H, W) in [0, 1] of an image of any range, to the square root, as faint arcs stand beside bright lenses."""
+    if len(image) not in (1, 3):
+        image = image.mean(0, keepdims=True)  # bands that no eye has
     low, high = float(image.min()), float(image.max())
     return np.sqrt((image.astype(np.float32) - low) / max(high - low, 1e-9))

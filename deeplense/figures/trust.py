@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn import metrics as sk
 
-from deeplense.figures.style import COLORS, STYLE
+from deeplense.figures.style import COLORS, STYLE, literal
 from deeplense.scores.calibration import ReliabilityBin
 from deeplense.scores.symmetry import VIEWS, Symmetry
 
@@ -33,7 +33,9 @@ def plot_reliability(
         sides[0] = ("no temperature was fitted", before, COLORS[5])
     figure = Figure(figsize=(0.2 + 3.3 * len(sides), 4.2), layout="constrained")
     grid = figure.subplots(2, len(sides), sharex=True, sharey="row", squeeze=False, height_ratios=(3.4, 1))
-    promise = "probability of " + (scores["classes"][1] if len(scores["classes"]) == 2 else "the likeliest class")
+    promise = "probability of " + (
+        literal(scores["classes"][1]) if len(scores["classes"]) == 2 else "the likeliest class"
+    )
     most = max(one.count for _, bins, _ in sides for one in bins)
     for (name, bins, color), (axes, counts) in zip(sides, grid.T, strict=True):
         own = calibration["after" if name.startswith("after") else "before"]
@@ -48,7 +50,7 @@ def plot_reliability(
         counts.set(yscale="log", ylim=(0.7, 2 * most), xlabel=promise)
     grid[0, 0].set_ylabel("share that came true, 95 %")
     grid[1, 0].set_ylabel("images")
-    figure.suptitle(title, fontsize=9.5)
+    figure.suptitle(literal(title), fontsize=9.5)
     figure.savefig(file)
 
 
@@ -76,7 +78,7 @@ def plot_symmetry(file: Path, symmetry: Symmetry, labels: np.ndarray, scores: di
         axes.set_title("how well each view ranks")
     changes = f"{about['class_changes']} of {about['n']} images change class"
     figure.suptitle(
-        f"{title}\n{changes}; standard deviation {about['probability_std_mean']:.4f} in the mean, "
+        f"{literal(title)}\n{changes}; standard deviation {about['probability_std_mean']:.4f} in the mean, "
         f"{about['probability_std_max']:.3f} at most",
         fontsize=9.5,
     )
@@ -89,7 +91,15 @@ def _plot_spread(axes: Axes, symmetry: Symmetry, labels: np.ndarray, classes: Se
     for label, name in enumerate(classes):
         own = labels == label
         if own.any():
-            axes.scatter(plain[own], spread[own], s=7, alpha=0.5, linewidths=0, color=COLORS[label], label=name)
+            axes.scatter(
+                plain[own],
+                spread[own],
+                s=7,
+                alpha=0.5,
+                linewidths=0,
+                color=COLORS[label % len(COLORS)],
+                label=literal(name),
+            )
     changed = symmetry.changed
     if changed.any():
         axes.scatter(
@@ -101,7 +111,7 @@ def _plot_spread(axes: Axes, symmetry: Symmetry, labels: np.ndarray, classes: Se
     ticks = [SMALLEST_CHANCE, 1e-3, 0.5, 1 - 1e-3, 1 - SMALLEST_CHANCE]
     axes.set_xticks(ticks, ["10⁻⁶", "0.001", "0.5", "0.999", "1 − 10⁻⁶"])
     axes.minorticks_off()
-    axes.set(xlabel=f"probability of {classes[-1]}, {VIEWS[0]}", ylabel="standard deviation over views")
+    axes.set(xlabel=f"probability of {literal(classes[-1])}, {VIEWS[0]}", ylabel="standard deviation over views")
     axes.legend(loc="lower center", fontsize=8, handletextpad=0.2)
 
 
@@ -132,7 +142,7 @@ def plot_comparison(
     axes["linear"].plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle=":")
     axes["linear"].set(xlabel="false-positive rate", ylabel="true-positive rate", xlim=(-0.01, 1), ylim=(0, 1.02))
     axes["low"].set(xscale="log", xlim=(smallest, 1), xlabel="false-positive rate (log)", ylim=(0, 1.02))
-    axes["areas"].set_yticks(-np.arange(len(runs)), [run["run"] for run in runs])
+    axes["areas"].set_yticks(-np.arange(len(runs)), [literal(run["run"]) for run in runs])
     axes["areas"].set(xlabel="ROC AUC, 95 %", ylim=(-len(runs) + 0.4, 0.6))
     figure.suptitle(f"{len(runs)} runs on the same {comparison['n']} images", fontsize=9.5)
     figure.savefig(file)

@@ -41,7 +41,7 @@ def build_model(classes: int, channels: int = 1) -> torchvision.models.ResNet:
 
     Args:
         classes: number of classes. Two need one logit, that of label 1; more need one each.
-        channels: 1 or 3.
+        channels: of the images.
     """
     model = torchvision.models.resnet18(num_classes=1 if classes == 2 else classes)
     if channels != 3:
@@ -67,11 +67,16 @@ def initialize(model: torch.nn.Module, config: ModelConfig) -> Initialization:
     """
     if config.init == "random":
         return Initialization("random")
+    encoder = getattr(model, "encoder", model)
     if config.init not in ("auto", "imagenet"):
-        load_initial(model, _read_weights(Path(config.init)))
+        state = _read_weights(weights_of(Path(config.init)))
+        if encoder is model:
+            load_initial(model, state)
+        else:
+            load_encoder(model, state, config.init)
         return Initialization(config.init)
     try:
-        load_initial(model, imagenet_state())
+        load_initial(encoder, imagenet_state())
         return Initialization("imagenet")
     except UNAVAILABLE as error:
         why = str(error) or type(error).__name__
@@ -101,14 +106,47 @@ def load_initial(model: torch.nn.Module, state: State) -> None:
     fitted = dict(state)
     stem = fitted.get("conv1.weight")
     if stem is not None and stem.ndim == 4 and stem.shape[1] != own["conv1.weight"].shape[1]:
-        fitted["conv1.weight"] = stem.sum(1, keepdim=True) if stem.shape[1] == 3 else stem.expand(-1, 3, -1, -1) / 3
-    if fitted.get("fc.weight", own["fc.weight"]).shape != own["fc.weight"].shape:
+        channels = own["conv1.weight"].shape[1]
+        fitted["conv1.weight"] = stem.sum(1, keepdim=True).expand(-1, channels, -1, -1) / channels
+    if "fc.weight" not in own:  # an encoder has no head
+        fitted = {name: value for name, value in fitted.items() if not name.startswith("fc.")}
+    elif fitted.get("fc.weight", own["fc.weight"]).shape != own["fc.weight"].shape:
         fitted["fc.weight"], fitted["fc.bias"] = own["fc.weight"], own["fc.bias"]
     try:
         model.load_state_dict(fitted)
     except RuntimeError as error:
         first = str(error).splitlines()[1:2] or [str(error)]
         raise InputError(f"--init: the weights are not those of a ResNet-18 ({first[0].strip()})") from None
+
+
+def load_encoder(model: torch.nn.Module, state: State, said: str) -> None:
+    """Load `state` into a network that has a ResNet-18 as its `encoder`: that of a classifier, or a whole such network.
+
+    Args:
+        said: what the user called the weights.
+
+    Raises:
+        InputError: they are of neither, or of images of other channels.
+    """
+    own = model.state_dict()
+    whole = any(name.startswith("encoder.") for name in state)
+    stem, wanted = state.get("encoder.conv1.weight" if whole else "conv1.weight"), own["encoder.conv1.weight"]
+    if stem is not None and stem.ndim == 4 and stem.shape[1] != wanted.shape[1]:
+        raise InputError(
+            f"--init {said}: is a network for {stem.shape[1]} channel(s), and --channels is {wanted.shape[1]}: give "
+            "one of as many"
+        )
+    parts = {name: value for name, value in state.items() if whole or not name.startswith("fc.")}
+    try:
+        (model if whole else model.encoder).load_state_dict(parts)  # type: ignore[union-attr]
+    except RuntimeError as error:
+        first = str(error).splitlines()[1:2] or [str(error)]
+        raise InputError(f"--init {said}: the weights are not those of a ResNet-18 ({first[0].strip()})") from None
+
+
+def weights_of(where: Path) -> Path:
+    """The file of weights at `where`: that itself, or the best ones of a run folder."""
+    return where / "best" / "model.safetensors" if where.is_dir() else where
 
 
 def imagenet_state() -> State:

@@ -37,6 +37,7 @@ from deeplense.report.tables import (
     split_table,
     title_of,
 )
+from deeplense.scores.familiarity import FOREIGN
 
 SCRIPTS = (
     "evidence.js",
@@ -60,6 +61,11 @@ FURTHER = {
         "reliability.png",
         "What was promised against what came true; with a fitted temperature, before and after it",
     ),
+    "familiarity": (
+        "Familiarity",
+        "familiarity.png",
+        "How strange the images are beside the run’s validation images, in tails of its training images; the strangest",
+    ),
     "symmetry": ("Symmetry", "symmetry.png", "How far predictions change under flips and quarter turns"),
     "attribution": ("Where it looks", "attributions.png", "Images beside the maps of what moved their prediction"),
     "sensitivity": ("Sensitivity", "sensitivity.png", "Share of lenses found, against what there is to find"),
@@ -69,7 +75,8 @@ FURTHER = {
 SCORES = (
     "n", "classes", "roc_auc", "roc_auc_low", "roc_auc_high", "roc_auc_per_class", "average_precision",
     "accuracy", "balanced_accuracy", "log_loss", "brier", "ece", "threshold", "threshold_from", "confusion_matrix",
-    "tpr_at_fpr_0.01", "tpr_at_fpr_0.1", "errors", "undefined",
+    "tpr_at_fpr_0.01", "tpr_at_fpr_0.1", "recall_at_precision_0.5", "recall_at_precision_0.9", "errors",
+    "undefined", "few",
 )  # fmt: skip
 """Keys of `metrics.json` that have their place elsewhere on the page."""
 
@@ -115,8 +122,9 @@ def _fields(
         "title": escape(title),
         "subtitle": _subtitle(evidence, config),
         "headline": headline(evidence, intervals),
-        "scores": score_table(evidence, intervals) if metrics else "",
-        "undefined": _note(str(metrics.get("undefined", ""))),
+        "foreign": _note(str((metrics.get("familiarity") or {}).get("said") or "")),
+        "scores": score_table(evidence, intervals) if evidence.labels is not None else "",
+        "undefined": "".join(_note(str(metrics.get(name, ""))) for name in ("undefined", "few")),
         "further": "".join(
             f'<section id="{key}" aria-labelledby="{key}-title"><h2 id="{key}-title">{heading}</h2>'
             f'<div class="beside">{content}</div></section>\n'
@@ -148,7 +156,7 @@ def _subtitle(evidence: Evidence, config: dict[str, Any]) -> str:
     present = range(len(evidence.classes)) if evidence.labels is None else np.unique(evidence.labels)
     *others, last = (escape(evidence.classes[label]) for label in present)
     count = f"{len(evidence.paths):,} {'images' if len(evidence.paths) != 1 else 'image'}"
-    lead, joint = ("of", " and ") if evidence.metrics else ("without labels, taken for", " or ")
+    lead, joint = ("of", " and ") if evidence.labels is not None else ("without labels, taken for", " or ")
     what = f"{lead} {', '.join(others)}{joint if others else ''}{last}"
     data = evidence.metrics.get("data") or (config.get("data", {}).get("data") if evidence.metrics else None)
     return f"{count} {what}" + (f", from <code>{escape(str(data))}</code>" if data else "")
@@ -158,7 +166,8 @@ def _state(evidence: Evidence, gallery: Gallery) -> list[str]:
     """Classes of the page's body: what there is, and so which sections are shown."""
     present = 0 if evidence.labels is None else len(set(evidence.labels.tolist()))
     return [
-        "labelled" if evidence.metrics else "unlabelled",
+        "labelled" if evidence.labels is not None else "unlabelled",
+        "acquainted" if evidence.familiarity is not None else "unacquainted",
         "two" if len(evidence.classes) == 2 else "many",
         "ranked" if present == len(evidence.classes) else "unranked",
         "colour" if gallery.colour else "grey",
@@ -178,6 +187,8 @@ def _embedded(evidence: Evidence, gallery: Gallery) -> dict[str, Any]:
         "threshold_from": evidence.threshold_from,
         "uncertain": UNCERTAIN,
         "metrics": evidence.metrics or None,
+        "familiarity": None if evidence.familiarity is None else evidence.familiarity.tolist(),
+        "foreign": FOREIGN,
         "gallery": {
             "rows": gallery.rows.tolist(),
             "paths": [evidence.paths[row] for row in gallery.rows],

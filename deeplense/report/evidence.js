@@ -74,6 +74,10 @@ function certainty(row) {
   return Math.log(first / second);
 }
 
+// Foreign images look like none that the run knows.
+const familiarity = evidence.familiarity;
+const isForeign = (row) => familiarity !== null && familiarity[row] < evidence.foreign;
+
 // Sorted probabilities of the second class, of all images and of each true class, so that counting is a search.
 const sorted = (rows) => Float64Array.from(rows, (row) => columns[0][row]).sort();
 const everything = sorted(Array.from({ length: count }, (_, row) => row));

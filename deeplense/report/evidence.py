@@ -33,7 +33,9 @@ class Evidence:
     threshold_from: str | None
     """How it was chosen, if anybody said so."""
     metrics: dict[str, Any]
-    """`metrics.json`; empty without labels."""
+    """`metrics.json`; empty if there is none."""
+    familiarity: np.ndarray | None = None
+    """(n,) share of the run's validation images that are at least as strange, if the run knows."""
 
     @property
     def predicted(self) -> np.ndarray:
@@ -71,13 +73,14 @@ def read_evidence(folder: Path, card: dict[str, Any]) -> Evidence:
         folder: of the evaluation.
         card: `best/model.json`, for the threshold of images without labels.
     """
-    with (folder / "predictions.csv").open(newline="") as table:
+    with (folder / "predictions.csv").open(newline="", encoding="utf-8") as table:
         reader = csv.DictReader(table)
         columns = [name for name in reader.fieldnames or () if name.startswith("p_")]
         rows = list(reader)
     classes = tuple(name.removeprefix("p_") for name in columns)
     label_of = {name: label for label, name in enumerate(classes)}
     metrics = read_json(folder / "metrics.json")
+    known = "familiarity" in (reader.fieldnames or ())
     labelled = bool(metrics) and all(row["label"] for row in rows)
     threshold = metrics.get("threshold", card.get("threshold"))
     if len(classes) == 2 and threshold is None:
@@ -90,6 +93,7 @@ def read_evidence(folder: Path, card: dict[str, Any]) -> Evidence:
         threshold=threshold,
         threshold_from=metrics.get("threshold_from", card.get("threshold_from")),
         metrics=metrics,
+        familiarity=np.array([float(row["familiarity"]) for row in rows]) if known else None,
     )
 
 
@@ -99,7 +103,7 @@ def read_json(file: Path) -> dict[str, Any]:
     A report is worth having without its settings or its record, so a file that is damaged counts as missing.
     """
     try:
-        content = json.loads(file.read_text(), parse_constant=lambda _: None)
+        content = json.loads(file.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -108,7 +112,7 @@ def read_json(file: Path) -> dict[str, Any]:
 def count_split(file: Path) -> dict[str, dict[str, int]]:
     """Images of each class in each part, from `split.csv`: class -> part -> count. Empty if there is no such file."""
     try:
-        with file.open(newline="") as table:
+        with file.open(newline="", encoding="utf-8") as table:
             counts = Counter((row["class"], row["split"]) for row in csv.DictReader(table))
     except (OSError, ValueError, KeyError, csv.Error):
         return {}

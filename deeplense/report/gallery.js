@@ -27,6 +27,7 @@ function showGallery() {
       wrong: (item) => isWrong(rows[item]),
       uncertain: (item) => certainty(rows[item]) <= factor,
       right: (item) => !isWrong(rows[item]),
+      foreign: (item) => isForeign(rows[item]),
     };
     const text = form.path.value.trim().toLowerCase();
     const { truth, taken: as } = form;
@@ -128,6 +129,7 @@ function galleryOrders(rows, paths) {
   const orders = new Map();
   if (labels !== null)
     orders.set("worst", ["the worst mistakes first", (item) => chance(rows[item], labels[rows[item]])]);
+  if (familiarity !== null) orders.set("strange", ["the least familiar first", (item) => familiarity[rows[item]]]);
   orders.set("uncertain", ["the least certain first", (item) => certainty(rows[item])]);
   orders.set("certain", ["the most certain first", (item) => -certainty(rows[item])]);
   classes.forEach((name, label) => {

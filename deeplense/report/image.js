@@ -40,8 +40,10 @@ function imageDialog(shade, closed) {
     const truth = labels === null ? [] : fact("True class", classes[labels[row]]);
     const as = classes[taken(row)];
     const at = two ? fact("At the threshold", exactly(threshold.value)) : [];
+    const known = isForeign(row) ? `${familiarity[row].toPrecision(3)} (foreign)` : familiarity?.[row].toPrecision(3);
+    const like = familiarity === null ? [] : fact("Familiarity", known, isForeign(row) ? "wrong" : "");
     const place = fact("Row of predictions.csv", whole(row + 1));
-    return [...truth, ...fact("Taken for", wrong ? `${as} (wrong)` : as, wrong ? "wrong" : ""), ...at, ...place];
+    return [...truth, ...fact("Taken for", wrong ? `${as} (wrong)` : as, wrong ? "wrong" : ""), ...at, ...like, ...place];
   }
 
   function bar(row, label) {

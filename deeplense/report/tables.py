@@ -24,6 +24,9 @@ SPOKEN = {
     "probability std max": "spread of the probability, largest",
     "class changes": "images that change class",
     "class changes share": "share that changes class",
+    "unfamiliar": "share of foreign images",
+    "as many by chance p": "as many by chance, p",
+    "as a set p": "as a set unlike validation, p",
 }
 """Names that would not be understood with spaces for underscores."""
 
@@ -87,6 +90,12 @@ def _scores(evidence: Evidence) -> list[tuple[str, str, str]]:
         ("average_precision", "Average precision", f"area under precision against recall{mean}"),
         ("tpr_at_fpr_0.01", "TPR at FPR 1\u202f%", f"share found, with 1 false alarm in 100 admitted{mean}"),
         ("tpr_at_fpr_0.1", "TPR at FPR 10\u202f%", f"share found, with 1 false alarm in 10 admitted{mean}"),
+        (
+            "recall_at_precision_0.5",
+            "Recall at precision 50\u202f%",
+            f"share found, if half of what is called may be wrong{mean}",
+        ),
+        ("recall_at_precision_0.9", "Recall at precision 90\u202f%", f"share found, if 1 in 10 may be wrong{mean}"),
         ("accuracy", "Accuracy", f"share of images labelled rightly, {rule}"),
         ("balanced_accuracy", "Balanced accuracy", "mean of each class’s accuracy"),
         ("log_loss", "Log loss", "nats an image; 0 is perfect"),
@@ -118,8 +127,9 @@ def _interval(scores: Mapping[str, Any], name: str, computed: Interval | None) -
 def headline(evidence: Evidence, intervals: Mapping[str, Interval]) -> str:
     """The few numbers that are read first."""
     metrics = evidence.metrics
-    if not metrics:
-        return _large(f"{len(evidence.paths):,}", "images", "without labels: probabilities and no scores")
+    foreign = _foreign(evidence)
+    if evidence.labels is None:
+        return _large(f"{len(evidence.paths):,}", "images", "without labels: probabilities and no scores") + foreign
     parts = []
     if metrics.get("roc_auc") is not None:
         mean = "" if len(evidence.classes) == 2 else ", mean over classes"
@@ -131,7 +141,16 @@ def headline(evidence: Evidence, intervals: Mapping[str, Interval]) -> str:
     if metrics.get("tpr_at_fpr_0.01") is not None:
         value, (low, high) = metrics["tpr_at_fpr_0.01"], intervals["tpr_at_fpr_0.01"]
         parts.append(_large(percent(value), "found at FPR 1\u202f%", f"95\u202f%: {_range(low, high)}"))
-    return "".join(parts)
+    return "".join(parts) + foreign
+
+
+def _foreign(evidence: Evidence) -> str:
+    """The share of foreign images, where it is known."""
+    about = evidence.metrics.get("familiarity")
+    if not isinstance(about, dict):
+        return ""
+    interval = f"95\u202f%: {_range(about['unfamiliar_low'], about['unfamiliar_high'])}"
+    return _large(percent(about["unfamiliar"]), "foreign images", interval)
 
 
 def percent(share: float) -> str:

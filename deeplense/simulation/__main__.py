@@ -10,8 +10,11 @@ from typing import Annotated, Literal
 import tyro
 
 from deeplense.cli import parse
-from deeplense.errors import Stopped, run_command
+from deeplense.errors import InputError, Stopped, run_command
+from deeplense.simulation.psf_file import read_psf
 from deeplense.simulation.sets import SUMMARIES, find_classes, find_set
+from deeplense.simulation.shares import Part
+from deeplense.simulation.variants import with_psf
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,15 @@ class Simulation:
     """Another seed gives other images."""
     format: Literal["packed", "folders"] = "packed"
     """packed: dataset.json, images.npy, catalog.csv, subhalos.csv. folders: a folder a class, a .npy an image."""
+    psf: Path | None = None
+    """A FITS file: this point-spread function in place of the set's."""
+    part: str | None = None
+    """K/N: make the K-th of N shares only, in OUT/part-K-of-N; each can be made on another machine."""
+    join: bool = False
+    """Join the shares that are in OUT. Only OUT and the name are looked at."""
+    snr: bool = False
+    """Also the signal-to-noise ratio of the substructure, and of each subhalo, with lens and source fitted: a column
+    of catalog.csv and of subhalos.csv. It takes tens of times as long."""
 
 
 DESCRIPTION = """Simulate a set of strong-lens images, with the truth about each.
@@ -46,24 +58,50 @@ def main() -> None:
         print("\n".join(f"{name:{width}}  {summary}" for name, summary in SUMMARIES.items()))
         return
     wanted = parse(Simulation, sys.argv[1:], DESCRIPTION)
-    find_set(wanted.name)
+    lens_set = find_set(wanted.name)
+    if wanted.psf is not None:
+        lens_set = with_psf(lens_set, read_psf(wanted.psf, lens_set.camera.pixel_scale))
     find_classes(wanted.classes)
+    part = None if wanted.part is None else Part.parse(wanted.part)
+    if part is not None and wanted.join:
+        raise InputError("--part, --join: make the shares first, each by a command of its own, and then join them")
 
     import torch
 
     from deeplense.simulation.figures import draw_samples
     from deeplense.simulation.files import finished_images
-    from deeplense.simulation.write import simulate_set
+    from deeplense.simulation.joining import join_parts
+    from deeplense.simulation.write import alone, simulate_set, writing
 
+    if wanted.join:
+        if not wanted.out.is_dir():
+            raise InputError(f"--out {wanted.out}: is no folder: give the one that the shares were made in")
+        with writing(wanted.out, wanted.count), alone(wanted.out):
+            print(f"{wanted.out}: joined, {join_parts(wanted.out, wanted.name)} images")
+        return
+    where = wanted.out if part is None else part.folder(wanted.out)
+    count = wanted.count if part is None else len(range(*part.span(wanted.count)))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        simulate_set(wanted.name, wanted.out, wanted.count, wanted.classes, wanted.seed, device, wanted.format)
+        simulate_set(
+            lens_set,
+            wanted.out,
+            wanted.count,
+            wanted.classes,
+            wanted.seed,
+            device,
+            wanted.format,
+            snr=wanted.snr,
+            part=part,
+        )
     except KeyboardInterrupt:
         raise Stopped(
-            f"--out {wanted.out}: {finished_images(wanted.out)} of {wanted.count} images are there: "
-            "give the same command again to go on"
+            f"--out {where}: {finished_images(where)} of {count} images are there: give the same command again to go on"
         ) from None
-    draw_samples(wanted.name, wanted.out / "samples.png", wanted.classes, wanted.seed, device)
+    if part is not None:
+        print(f"{where}: {finished_images(where)} images; join the shares when all are there")
+        return
+    draw_samples(lens_set, wanted.out / "samples.png", wanted.classes, wanted.seed, device)
     print(f"{wanted.out}: {finished_images(wanted.out)} images; look at {wanted.out / 'samples.png'}")
 
 

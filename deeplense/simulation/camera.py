@@ -12,7 +12,7 @@ from torch import Tensor
 from deeplense.machine.compiling import compiled
 from deeplense.simulation.counters import normals, philox, poisson
 from deeplense.simulation.draw import Draws
-from deeplense.simulation.instruments import PSF, Airy, Camera, Gaussian, Moffat, Telescope
+from deeplense.simulation.instruments import PSF, Airy, Camera, Gaussian, Moffat, PixelKernel, Telescope
 
 _NOISE = 2
 """Second word of the random counter (`draw` has the others)."""
@@ -23,9 +23,12 @@ def photograph(flux: Tensor, draws: Draws, camera: Camera | Telescope, key: Tens
 
     With b the blurred flux, their mean is `exposure * b` and their variance `exposure * b + (exposure * rms)^2`; where
     the camera's images are in another unit than counts, they are divided by what that has. The noise of a pixel
-    follows from the key, the image and the pixel alone. Light from beyond the frame is not scattered into it.
+    follows from the key, the image and the pixel alone.
     """
     blurred = blur(flux, camera)
+    if not camera.noise:
+        assert isinstance(camera, Telescope)
+        return blurred / camera.gain
     exposure = draws.scalars["exposure"][:, None]
     background, image = exposure * camera.background_rms, (draws.number[:, None], draws.kind[:, None])
     counts = _kernels(flux.device.type)[1](blurred.flatten(1), exposure, background, *image, key)
@@ -33,10 +36,30 @@ def photograph(flux: Tensor, draws: Draws, camera: Camera | Telescope, key: Tens
 
 
 def blur(flux: Tensor, camera: Camera | Telescope) -> Tensor:
-    """Convolve (B, k H, k W) with the camera's point-spread function, with nothing beyond the edges, and add up what
-    the k x k points of each pixel have, (B, H, W)."""
-    fine = camera.pixel_scale / camera.oversample
-    return _gather(_convolve(flux, camera.psf, fine), camera.oversample)
+    """Convolve (B, k H, k W) with the camera's point-spread function, and add up what the k x k points of each pixel
+    have, (B, H, W).
+
+    Beyond the edges a `Camera` has nothing; for a `Telescope` the light goes on as it is there, or the frames of images
+    with a lens's light in would have a dark rim.
+    """
+    if isinstance(camera, Camera):
+        return _convolve(flux, camera.psf, camera.pixel_scale)
+    if isinstance(camera.psf, PixelKernel):
+        return _beyond(_gather(flux, camera.oversample), camera.psf, camera.pixel_scale)
+    return _gather(_beyond(flux, camera.psf, camera.pixel_scale / camera.oversample), camera.oversample)
+
+
+def _beyond(flux: Tensor, psf: PSF, pixel_scale: float) -> Tensor:
+    """Convolve with the outermost pixels' light beyond the edges."""
+    reach = _reach(psf, pixel_scale)
+    wide = torch.nn.functional.pad(flux[:, None], (reach,) * 4, mode="replicate")[:, 0]
+    return _convolve(wide.contiguous(), psf, pixel_scale)[:, reach:-reach, reach:-reach].contiguous()
+
+
+@functools.cache
+def _reach(psf: PSF, pixel_scale: float) -> int:
+    """Pixels from the middle of the weights to their edge."""
+    return len(psf.taps(pixel_scale) if isinstance(psf, Gaussian) else psf.kernel(pixel_scale)) // 2
 
 
 def _gather(flux: Tensor, factor: int) -> Tensor:
@@ -55,7 +78,9 @@ def _convolve(flux: Tensor, psf: PSF, pixel_scale: float) -> Tensor:
 
 
 @functools.cache
-def _transfer(psf: Airy | Moffat, pixel_scale: float, side: int, device: torch.device) -> tuple[Tensor, int, int]:
+def _transfer(
+    psf: Airy | Moffat | PixelKernel, pixel_scale: float, side: int, device: torch.device
+) -> tuple[Tensor, int, int]:
     """The transform of a kernel, that of which size, and the kernel's half width."""
     kernel = psf.kernel(pixel_scale)
     margin = len(kernel) // 2

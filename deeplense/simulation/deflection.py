@@ -191,6 +191,8 @@ def _blocks(draws: Draws, most: int) -> Iterator[tuple[Tensor, Tensor, Tensor, T
         # A point is a profile of no size: far out in its table is all of its mass.
         inverse = draws.scale[:, first:last].clamp(min=1e-12) ** -2
         block = draws.x[:, first:last], draws.y[:, first:last], draws.radius[:, first:last] ** 2, inverse
+        if first and block[2].device.type == "cpu" and not block[2].any():
+            return  # nor has any image more; asking a GPU would wait for it
         missing = width - block[0].shape[1]
         x, y, square, inverse = (torch.nn.functional.pad(part, (0, missing)).contiguous() for part in block)
         yield x, y, square, inverse

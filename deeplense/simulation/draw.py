@@ -12,7 +12,7 @@ from torch import Tensor
 from deeplense.simulation.counters import Words, normals, poisson, uniform
 from deeplense.simulation.instruments import Telescope
 from deeplense.simulation.lenses import Halo, PowerLawHalo
-from deeplense.simulation.lights import Clumps, Magnitude, Sersic, body, flux_of_unit
+from deeplense.simulation.lights import Clumps, Magnitude, Sersic, flux_of_unit
 from deeplense.simulation.priors import Cartesian, Fixed, Normal, Polar, Prior, Uniform, mean_mass
 from deeplense.simulation.profiles import Surroundings
 from deeplense.simulation.sets import KINDS, Kind, LensSet
@@ -26,6 +26,7 @@ PLACES = (
     *("slope", "lens_x", "lens_y", "gamma1", "gamma2", "share"),
     *("multipole3", "multipole3_angle", "multipole4", "multipole4_angle"),
     *("source_magnitude", "source_index", "light_magnitude", "light_index", "clump_share"),
+    *("outer_amplitude", "outer_magnitude", "outer_radius", "outer_index", "outer_axis_ratio", "outer_angle"),
 )
 """The scalar parameters of an image. The place is part of the random counter: append only."""
 
@@ -72,7 +73,11 @@ class Draws:
 
     def bare(self) -> Draws:
         """The same, and no room for any: the faster to render."""
-        return replace(self, **{name: getattr(self, name)[:, :0] for name in _PER_SUBHALO})
+        return self.of_places(0, 0)
+
+    def of_places(self, start: int, stop: int) -> Draws:
+        """The same lenses with some of their subhalos."""
+        return replace(self, **{name: getattr(self, name)[:, start:stop] for name in _PER_SUBHALO})
 
     def to(self, device: torch.device | str) -> Draws:
         """The same on another device."""
@@ -107,7 +112,6 @@ def priors_of(lens_set: LensSet) -> dict[str, Prior]:
         "z_source": lens_set.z_source,
         **_halo_priors(lens_set.halo),
         "exposure": lens_set.camera.exposure,
-        **_sersic_priors("source", body(lens_set.source)),
         "vortex_angle": lens_set.vortex.angle,
         "vortex_half_length": lens_set.vortex.half_length,
     }
@@ -115,8 +119,8 @@ def priors_of(lens_set: LensSet) -> dict[str, Prior]:
         priors["clump_share"] = lens_set.source.share
     number = lens_set.subhalos.number
     priors |= {"share": number.fraction} if isinstance(number, Share) else {"subhalos": number}
-    if lens_set.lens_light is not None:
-        priors |= _sersic_priors("light", lens_set.lens_light)
+    for name, light in lens_set.lights.items():
+        priors |= _sersic_priors(name, light)
     return priors
 
 
@@ -135,9 +139,8 @@ def _halo_priors(halo: Halo | PowerLawHalo) -> dict[str, Prior]:
 
 def positions_of(lens_set: LensSet) -> dict[str, Cartesian | Polar]:
     """The prior of each position: `NAME_x` and `NAME_y` among the scalars."""
-    positions = {"source": body(lens_set.source).position, "vortex": lens_set.vortex.position}
-    if lens_set.lens_light is not None:
-        positions["light"] = lens_set.lens_light.position
+    positions = {name: light.position for name, light in lens_set.lights.items() if name != "outer"}
+    positions["vortex"] = lens_set.vortex.position
     if isinstance(lens_set.halo, PowerLawHalo):
         positions["lens"] = lens_set.halo.position
     return positions
@@ -353,14 +356,14 @@ def _sersic_priors(name: str, profile: Sersic) -> dict[str, Prior]:
 def _amplitudes(lens_set: LensSet, scalars: dict[str, Tensor]) -> dict[str, Tensor]:
     """The amplitudes that follow from magnitudes."""
     found = {}
-    for name, light in (("source", lens_set.source), ("light", lens_set.lens_light)):
-        if light is None or f"{name}_magnitude" not in scalars:
+    for name, light in lens_set.lights.items():
+        if f"{name}_magnitude" not in scalars:
             continue
         assert isinstance(lens_set.camera, Telescope)
         flux = 10.0 ** (-0.4 * (scalars[f"{name}_magnitude"] - lens_set.camera.zero_point))
-        if isinstance(light, Clumps):
+        if name == "source" and "clump_share" in scalars:
             flux = flux * (1.0 - scalars["clump_share"])
-        index = scalars.get(f"{name}_index", body(light).index)
+        index = scalars.get(f"{name}_index", light.index)
         found[f"{name}_amplitude"] = flux / flux_of_unit(scalars[f"{name}_radius"], index)
     return found
 

@@ -15,26 +15,29 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from deeplense.simulation.camera import blur
 from deeplense.simulation.draw import Draws
-from deeplense.simulation.sets import find_classes, find_set
+from deeplense.simulation.sets import LensSet, find_classes, find_set
 from deeplense.simulation.simulator import Simulator, piece
 
 COLUMNS = 6
 
 
-def draw_samples(name: str, file: Path, classes: Sequence[str], seed: int, device: torch.device | str = "cpu") -> None:
+def draw_samples(
+    name: str | LensSet, file: Path, classes: Sequence[str], seed: int, device: torch.device | str = "cpu"
+) -> None:
     """Write a PNG of the first images of each class of a set, by the square root of their counts.
 
     Below each image of substructure stands its difference from the same lens without: noise-free, through the
     telescope, in per cent of the image's peak.
     """
     found = find_classes(classes)
-    simulator = Simulator(find_set(name), found, seed, device)
+    lens_set = find_set(name) if isinstance(name, str) else name
+    simulator = Simulator(lens_set, found, seed, device)
     rows = [(label, True) for label in range(len(found.kinds))]
     rows += [(label, False) for label, kind in enumerate(found.kinds) if kind != "no_sub"]
     rows.sort(key=lambda row: row[0])
     tight = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
     figure = Figure(figsize=(1.75 * COLUMNS + 1.1, 1.75 * len(rows) + 0.75), layout=tight, dpi=150)
-    figure.suptitle(f"{name}, version {simulator.lens_set.version}, seed {seed}", fontsize=12)
+    figure.suptitle(f"{lens_set.name}, version {lens_set.version}, seed {seed}", fontsize=12)
     axes = figure.subplots(len(rows), COLUMNS, squeeze=False)
     # More than are shown: other shapes than the simulator's own would be compiled for.
     number = torch.arange(piece(simulator.device.type, COLUMNS), device=simulator.device)

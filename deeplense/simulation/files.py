@@ -7,6 +7,9 @@
                     truncated NFW halo), an Einstein radius that of the subhalo by itself, without the lens: 0 if less
                     than a 4,000th of the scale radius
 
+With `--snr` both tables end with the column snr: the signal-to-noise ratio of the substructure of an image, and of each
+subhalo, with lens and source fitted.
+
 A block goes to disk in the order pixels, point masses, catalogue, and the catalogue's rows are what counts: all else of
 an image is there before its row is. Whatever lies beyond the last whole row was left by an interruption, and is cut
 off before the work goes on.
@@ -19,6 +22,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +32,8 @@ from torch import Tensor
 
 from deeplense.content import content_hash
 from deeplense.simulation.deflection import einstein_radii
-from deeplense.simulation.draw import Draws
+from deeplense.simulation.draw import Draws, drawn_columns
+from deeplense.simulation.limit import Limit
 from deeplense.simulation.sets import Classes, LensSet
 
 Format = Literal["packed", "folders"]
@@ -37,22 +42,27 @@ Format = Literal["packed", "folders"]
 class SetFiles:
     """Opens the files of a set in `directory`, mends what an interruption left, and appends."""
 
-    def __init__(self, directory: Path, form: Format, classes: Classes, columns: list[str], lens_set: LensSet) -> None:
-        """`columns` are the scalars of `Draws` that the catalogue lists."""
-        self.directory, self.classes, self.columns, self.lens_set = directory, classes, columns, lens_set
+    def __init__(
+        self, directory: Path, form: Format, classes: Classes, lens_set: LensSet, snr: bool = False, start: int = 0
+    ) -> None:
+        """With `snr` both tables have the column of that name, see `limit`; `start` is the first image's index."""
+        self.start = start
+        self.directory, self.classes, self.lens_set, self.snr = directory, classes, lens_set, snr
+        self.columns = drawn_columns(lens_set, classes.kinds)
+        ratio = ["snr"] if snr else []
         camera = lens_set.camera
-        self._pixels: _Packed | _Folders = (
-            _Packed(directory, camera.pixels, camera.stored) if form == "packed" else _Folders(directory, classes)
+        self._pixels: Packed | _Folders = (
+            Packed(directory, camera.pixels, camera.stored) if form == "packed" else _Folders(directory, classes)
         )
-        self._catalog = _Table(directory / "catalog.csv", ["index", "class", "sha256", *columns])
-        self._masses = _Table(directory / "subhalos.csv", ["index", *subhalo_names(lens_set)])
+        self._catalog = Table(directory / "catalog.csv", ["index", "class", "sha256", *self.columns, *ratio])
+        self._masses = Table(directory / "subhalos.csv", ["index", *subhalo_names(lens_set), *ratio])
         self.finished = min(finished_images(directory), self._pixels.whole())
         self._cut()
 
-    def append(self, counts: Tensor, draws: Draws) -> None:
+    def append(self, counts: Tensor, draws: Draws, limit: Limit | None = None) -> None:
         """Write the next images, (B, H, W). On an error the files are as they were before."""
         pixels = self._pixels.stored(counts)
-        rows, masses = self._describe(pixels, draws.to("cpu"))
+        rows, masses = self._describe(pixels, draws.to("cpu"), limit)
         try:
             self._pixels.append(self.finished, pixels)
             self._masses.append(masses)
@@ -63,29 +73,30 @@ class SetFiles:
         self.finished += len(pixels)
         self._pixels.settle(self.finished)
 
-    def _describe(self, pixels: np.ndarray, draws: Draws) -> tuple[list[str], list[str]]:
+    def _describe(self, pixels: np.ndarray, draws: Draws, limit: Limit | None) -> tuple[list[str], list[str]]:
         """The rows of the catalogue and of the subhalos."""
-        values = zip(*(draws.scalars[name].tolist() for name in self.columns), strict=True)
-        per_mass = (part.tolist() for part in subhalo_columns(draws, self.lens_set).values())
-        masses_of = draws.mass.tolist()
+        own, per_mass = [draws.scalars[name] for name in self.columns], subhalo_columns(draws, self.lens_set)
+        if limit is not None:
+            own.append(limit.whole.cpu().where(draws.kind > 0, torch.nan))
+            per_mass.append(limit.each.cpu())
+        values = zip(*(part.tolist() for part in own), strict=True) if own else [()] * len(pixels)
+        subhalos = (part.tolist() for part in (draws.mass, *per_mass))
         rows, masses = [], []
-        for index, (image, own, has, *subhalos) in enumerate(
-            zip(pixels, values, masses_of, *per_mass, strict=True), self.finished
+        for index, (image, scalars, *columns) in enumerate(
+            zip(pixels, values, *subhalos, strict=True), self.start + self.finished
         ):
             name = self.classes.names[index % len(self.classes.names)]
-            rows.append(",".join((str(index), name, content_hash(image), *map(_shown, own))))
+            rows.append(",".join((str(index), name, content_hash(image), *map(_shown, scalars))))
             masses += [
-                ",".join((str(index), *map(_shown, subhalo)))
-                for mass, *subhalo in zip(has, *subhalos, strict=True)
-                if mass
+                ",".join((str(index), *map(_shown, subhalo))) for mass, *subhalo in zip(*columns, strict=True) if mass
             ]
         return rows, masses
 
     def _cut(self) -> None:
         """Cut all files to the finished images."""
         self._pixels.settle(self.finished)
-        self._masses.cut(self.finished)
-        self._catalog.cut(self.finished)
+        self._masses.cut(self.start + self.finished)
+        self._catalog.cut(self.start + self.finished)
 
 
 def finished_images(directory: Path) -> int:
@@ -105,25 +116,21 @@ def subhalo_names(lens_set: LensSet) -> list[str]:
     )
 
 
-def subhalo_columns(draws: Draws, lens_set: LensSet) -> dict[str, Tensor]:
-    """What is known of each subhalo, (B, K) by the names of the columns; NaN where there is no such thing."""
+def subhalo_columns(draws: Draws, lens_set: LensSet) -> list[Tensor]:
+    """What is known of each subhalo, (B, K) in the order of the names; NaN where there is no such thing."""
     profile = lens_set.subhalos.profile
-    columns = {"x": draws.x, "y": draws.y, "mass": draws.mass, "einstein_radius": einstein_radii(draws, lens_set)}
+    columns = [draws.x, draws.y, draws.mass, einstein_radii(draws, lens_set)]
     if profile is None:
         return columns
     scale = draws.scale.where(draws.scale > 0, torch.nan)
-    return columns | {
-        "concentration": draws.concentration,
-        "scale_radius": scale,
-        "truncation_radius": scale * profile.truncation,
-    }
+    return [*columns, draws.concentration, scale, scale * profile.truncation]
 
 
 def _shown(value: float) -> str:
     return "" if value != value else f"{value:.9g}"
 
 
-class _Packed:
+class Packed:
     """`images.npy`. Its heading says how many images there are, and is written in place after each block."""
 
     heading = 128
@@ -133,6 +140,21 @@ class _Packed:
         self.file, self.side = directory / "images.npy", side
         self.type = np.dtype({"float16": "<f2", "float32": "<f4"}[stored])
         self.file.touch()
+
+    @staticmethod
+    def of_file(file: Path) -> Packed:
+        """The array that is in a file."""
+        there = np.load(file, mmap_mode="r")
+        return Packed(file.parent, there.shape[1], there.dtype.name)
+
+    def take_over(self, start: int, other: Packed) -> None:
+        """Write all images of another file from image `start` on."""
+        with other.file.open("rb") as source, self.file.open("r+b") as file:
+            source.seek(other.heading)
+            file.seek(self.heading + start * self._bytes())
+            shutil.copyfileobj(source, file, 1 << 24)
+            file.flush()
+            os.fsync(file.fileno())
 
     def stored(self, counts: Tensor) -> np.ndarray:
         if self.type.itemsize == 2:
@@ -199,7 +221,7 @@ class _Folders:
         return self.directory / self.classes.names[label] / f"{number:06d}.npy"
 
 
-class _Table:
+class Table:
     """A table of comma-separated values whose rows start with an image's index, in order."""
 
     def __init__(self, file: Path, heading: list[str]) -> None:

@@ -71,6 +71,20 @@ class Moffat:
         return kernel / kernel.sum()
 
 
+@dataclass(frozen=True)
+class PixelKernel:
+    """A measured one, for pixels of one size; of a pixel's points it is applied to the sum. `psf_file` reads it."""
+
+    weights: tuple[tuple[float, ...], ...]
+    """(2m + 1, 2m + 1), their sum 1."""
+    pixel_scale: float
+
+    def kernel(self, pixel_scale: float) -> np.ndarray:
+        """The weights, which serve pixels of their own size only."""
+        assert pixel_scale == self.pixel_scale
+        return np.array(self.weights)
+
+
 def _distances(reach: float, pixel_scale: float) -> np.ndarray:
     """From the middle one, of the pixels within `reach` along each axis."""
     pixels = max(int(reach / pixel_scale), 1)
@@ -78,7 +92,7 @@ def _distances(reach: float, pixel_scale: float) -> np.ndarray:
     return np.hypot(axis, axis[:, None])
 
 
-PSF = Gaussian | Airy | Moffat
+PSF = Gaussian | Airy | Moffat | PixelKernel
 
 
 @dataclass(frozen=True)
@@ -103,6 +117,7 @@ class Camera:
     """How images are kept: counts here stay far below 65,504."""
     unit_counts = None
     """Counts of an image's unit; None: an image is in counts."""
+    noise = True
 
 
 @dataclass(frozen=True)
@@ -129,6 +144,8 @@ class Telescope:
     """Electrons in a unit of the image, which is electrons/s for 1."""
     oversample: int = 1
     """Points along each side of a pixel that its light is taken at, and the point-spread function with it."""
+    noise: bool = True
+    """False: an image is its own mean, which no telescope sees."""
 
     stored = "float32"
 

@@ -52,6 +52,14 @@ class Clumps:
     """Standard deviation of their places along each axis of the body, in its half-light radii."""
 
 
+@dataclass(frozen=True)
+class DoubleSersic:
+    """The light of a lens galaxy: two Sersic profiles with one centre, that of the inner one."""
+
+    inner: Sersic
+    outer: Sersic
+
+
 def body(light: Sersic | Clumps) -> Sersic:
     """The Sersic profile that a light is, or that its texture is laid on."""
     return light.body if isinstance(light, Clumps) else light

@@ -22,7 +22,7 @@ from deeplense.simulation.deflection import (
 )
 from deeplense.simulation.draw import Draws
 from deeplense.simulation.instruments import Camera, Telescope
-from deeplense.simulation.lights import Sersic, body, exponent
+from deeplense.simulation.lights import Sersic, exponent
 from deeplense.simulation.sets import LensSet
 
 Profile = tuple[Columns, float | Tensor]
@@ -60,10 +60,9 @@ def trace(rays: Rays, draws: Draws, lens_set: LensSet) -> Tensor:
     """Deflect the rays by the main lens, and look up the light where they come from, (B, H, W)."""
     camera = lens_set.camera
     own = {name: value[:, None] for name, value in draws.scalars.items()}  # (B, 1)
-    source = _profile(own, "source", body(lens_set.source))
-    light = None if lens_set.lens_light is None else _profile(own, "light", lens_set.lens_light)
+    source, *lights = (_profile(own, name, light) for name, light in lens_set.lights.items())
     lens, clumps = main_lens(own, lens_set.halo), draws.clumps if draws.clumps.shape[2] else None
-    flux = _kernel(draws.number.device.type)(*rays, lens, source, clumps, light, camera.pixel_area)
+    flux = _kernel(draws.number.device.type)(*rays, lens, source, clumps, tuple(lights), camera.pixel_area)
     side = camera.pixels * camera.oversample
     return flux.view(-1, side, side)
 
@@ -89,7 +88,7 @@ def _trace(
     lens: Isothermal | PowerLaw,
     source: Profile,
     clumps: Tensor | None,
-    light: Profile | None,
+    lights: tuple[Profile, ...],
     pixel_area: float,
 ) -> Tensor:
     """Deflect by the smooth lens, (B, H * W), and look up the light of the source there, and of the lens here."""
@@ -99,7 +98,7 @@ def _trace(
     if clumps is not None:
         for k in range(clumps.shape[2]):
             brightness = brightness + _clump(ray_x, ray_y, clumps[:, :, k : k + 1].unbind(1))
-    if light is not None:
+    for light in lights:
         brightness = brightness + _sersic(x, y, light)
     return brightness * pixel_area
 
@@ -118,8 +117,11 @@ def _clump(x: Tensor, y: Tensor, columns: Columns) -> Tensor:
 
 
 def _profile(own: dict[str, Tensor], name: str, profile: Sersic) -> Profile:
-    parts = ("amplitude", "radius", "axis_ratio", "angle", "x", "y")
-    amplitude, radius, axis_ratio, angle, x, y = (own[f"{name}_{part}"] for part in parts)
+    amplitude, radius, axis_ratio, angle = (
+        own[f"{name}_{part}"] for part in ("amplitude", "radius", "axis_ratio", "angle")
+    )
+    centre = "light" if name == "outer" else name
+    x, y = own[f"{centre}_x"], own[f"{centre}_y"]
     # caustics measures the radius along the major axis, the sets (with lenstronomy) as the geometric mean.
     major = radius / axis_ratio.sqrt()
     index = profile.index if isinstance(profile.index, (int, float)) else own[f"{name}_index"]

@@ -14,6 +14,7 @@ from deeplense.machine.compiling import compiled
 from deeplense.simulation.camera import blur, photograph
 from deeplense.simulation.counters import Words, key_of, philox
 from deeplense.simulation.draw import Draws, draw
+from deeplense.simulation.instruments import Telescope
 from deeplense.simulation.render import render
 from deeplense.simulation.sets import KINDS, Classes, LensSet
 
@@ -68,14 +69,16 @@ class Simulator:
         return photograph(flux, draws, self.lens_set.camera, self.key)
 
     def _lensed_source(self, draws: Draws) -> Tensor:
-        """What the telescope sees of the source alone, (B, H, W) flux."""
-        dark, size, count = replace(self.lens_set, lens_light=None), piece(self.device.type, len(draws.number)), 0
+        """What the telescope sees of the source alone, (B, H, W) flux; one point a pixel says where it is bright."""
+        plain = replace(self.lens_set, lens_light=None)
+        if isinstance(plain.camera, Telescope):
+            plain = replace(plain, camera=replace(plain.camera, oversample=1))
+        size, count = piece(self.device.type, len(draws.number)), len(draws.number)
         parts = []
-        while count < len(draws.number):
-            part = draws.take(torch.arange(count, count + size, device=self.device).clamp(max=len(draws.number) - 1))
-            parts.append(blur(render(part, dark), self.lens_set.camera))
-            count += size
-        return torch.cat(parts)[: len(draws.number)]
+        for first in range(0, count, size):
+            part = draws.take(torch.arange(first, first + size, device=self.device).clamp(max=count - 1))
+            parts.append(blur(render(part, plain), plain.camera))
+        return torch.cat(parts)[:count]
 
     def make(self, number: Tensor, label: Tensor | None = None) -> tuple[Tensor, Draws]:
         """Counts (B, H, W) float32 and truth of any number of images, see `draw`.

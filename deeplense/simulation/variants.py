@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from deeplense.simulation.instruments import PSF
 from deeplense.simulation.priors import Fixed, LogUniform
 from deeplense.simulation.sets import LensSet
 
@@ -15,3 +16,8 @@ def with_one_subhalo(lens_set: LensSet, mass: Fixed | LogUniform) -> LensSet:
         name=f"{lens_set.name} with one subhalo",
         subhalos=replace(lens_set.subhalos, number=Fixed(1), mass=mass),
     )
+
+
+def with_psf(lens_set: LensSet, psf: PSF) -> LensSet:
+    """The same lenses through another point-spread function."""
+    return replace(lens_set, camera=replace(lens_set.camera, psf=psf))

@@ -22,9 +22,10 @@ from tqdm import tqdm
 
 import deeplense
 from deeplense.errors import InputError
-from deeplense.simulation.draw import drawn_columns
 from deeplense.simulation.files import Format, SetFiles, finished_images
+from deeplense.simulation.limit import signal_to_noise
 from deeplense.simulation.sets import Classes, LensSet, find_classes, find_set
+from deeplense.simulation.shares import Part
 from deeplense.simulation.simulator import Simulator
 
 BLOCK = 256
@@ -35,7 +36,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def simulate_set(
-    name: str,
+    name: str | LensSet,
     directory: Path | str,
     count: int,
     classes: Sequence[str] = ("no_sub", "cdm"),
@@ -43,26 +44,46 @@ def simulate_set(
     device: torch.device | str = "cpu",
     form: Format = "packed",
     progress: bool = True,
+    snr: bool = False,
+    part: Part | None = None,
 ) -> None:
     """See to it that `directory` holds images 0 to `count` of a set; those that are there are not made again.
+
+    With `snr` the tables have the limit of an observer as well, see `limit`: tens of images are rendered for each one.
 
     Classes take turns, so that the first n images do not depend on `count`: image n has label n mod C and is number
     n div C of its class.
 
+    With `part` K of N only that share of them is made, in a folder of its own below `directory`, see `shares`.
+
     Raises:
         InputError: an unknown set or class, a count below 1, a folder that holds something else, or a full disk.
     """
-    lens_set, found = find_set(name), find_classes(classes)
+    lens_set, found = find_set(name) if isinstance(name, str) else name, find_classes(classes)
     if count < 1:
         raise InputError(f"--count {count}: give the number of images, 1 or more")
-    directory = Path(directory)
-    about = describe(lens_set, found, seed, form, device)
-    try:
+    directory, start, stop = Path(directory), 0, count
+    about = describe(lens_set, found, seed, form, device) | ({"snr": True} if snr else {})
+    if part is not None:
+        if form != "packed":
+            raise InputError("--part: shares are packed sets: leave --format out")
+        if (directory / _ABOUT[form]).exists():
+            raise InputError(f"{directory}: holds a whole set already: give another folder, or leave --part out")
+        directory, (start, stop) = part.folder(directory), part.span(count)
+        about |= {"part": [part.place, part.of], "start": start, "total": count}
+    with writing(directory, stop - start):
         directory.mkdir(parents=True, exist_ok=True)
-        with _alone(directory):
-            _claim(directory, about, count, form)
-            files = SetFiles(directory, form, found, drawn_columns(lens_set, found.kinds), lens_set)
-            _fill(files, Simulator(lens_set, found, seed, device), count, progress)
+        with alone(directory):
+            _claim(directory, about, stop - start, form)
+            files = SetFiles(directory, form, found, lens_set, snr, start)
+            _fill(files, Simulator(lens_set, found, seed, device), stop - start, progress)
+
+
+@contextlib.contextmanager
+def writing(directory: Path, count: int) -> Iterator[None]:
+    """Say what can be done where a folder of `count` images cannot be written."""
+    try:
+        yield
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise InputError(f"{directory}: cannot be written ({error.strerror})") from None
@@ -114,7 +135,7 @@ def _plain(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
+def alone(directory: Path) -> Iterator[None]:
     """Wait until nobody else writes to the folder: two runs may want a set of the cache for the first time."""
     handle = os.open(directory, os.O_RDONLY)
     try:
@@ -130,9 +151,8 @@ def _claim(directory: Path, about: dict[str, Any], count: int, form: Format) -> 
     draft = file.with_name(f".{file.name}")
     if file.exists():
         there = _read(file)
-        asked = json.loads(json.dumps(about))
-        free = ("made_by", "count")
-        differing = [key for key in {**asked, **there} if key not in free and there.get(key) != asked.get(key)]
+        wanted, free = json.loads(json.dumps(about)), ("made_by", "count")
+        differing = [key for key in wanted | there if key not in free and there.get(key) != wanted.get(key)]
         if differing:
             raise InputError(
                 f"{directory}: holds another set ({', '.join(differing)} differ): "
@@ -143,13 +163,13 @@ def _claim(directory: Path, about: dict[str, Any], count: int, form: Format) -> 
     elif any(path != draft for path in directory.iterdir()):
         raise InputError(f"{directory}: holds other files: give an empty folder or a new one")
     # In full before it has its name: an interruption leaves the old one or none.
-    draft.write_text(json.dumps({**about, "count": count}, indent=2) + "\n")
+    draft.write_text(json.dumps({**about, "count": count}, indent=2) + "\n", encoding="utf-8")
     draft.replace(file)
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        about = json.loads(file.read_text())
+        about = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(about, dict) and isinstance(about.get("count"), int):
             return about
     except ValueError:
@@ -168,7 +188,8 @@ def _fill(files: SetFiles, simulator: Simulator, count: int, progress: bool) -> 
         disable=None if progress else True,
     ) as bar:
         while files.finished < count:
-            index = torch.arange(files.finished, min(files.finished + BLOCK, count), device=simulator.device)
+            last = min(files.finished + BLOCK, count)
+            index = files.start + torch.arange(files.finished, last, device=simulator.device)
             counts, draws = simulator.make(index // ways, index % ways)
-            files.append(counts, draws)
+            files.append(counts, draws, signal_to_noise(draws, simulator.lens_set) if files.snr else None)
             bar.update(len(index))

@@ -59,7 +59,7 @@ class Tracker:
         self.run.define_metric("*", step_metric="global_step")
         # The server knows best what it has; offline, the files of the earlier sessions do.
         self.known = self.run.starting_step if mode == "online" and not self.run.offline else earlier
-        for line in (folder / "metrics.jsonl").read_text().splitlines():
+        for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
             self.log_line(json.loads(line))
 
     def log_line(self, line: dict[str, Any]) -> None:
@@ -185,7 +185,7 @@ def _run_id(folder: Path) -> str:
     file = folder / "wandb_id"
     if not file.exists():
         write_text(file, os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4))
-    return file.read_text()
+    return file.read_text(encoding="utf-8")
 
 
 def _numbers(scores: dict[str, Any], prefix: str) -> Iterator[tuple[str, float]]:

@@ -12,13 +12,16 @@ from accelerate import Accelerator
 
 from deeplense.data.batches import Batches, PixelStore, plain_batches
 from deeplense.data.imageset import ImageSet
-from deeplense.data.split import Split
+from deeplense.data.split import Split, write_looks
+from deeplense.evaluation.familiar import get_acquainted, keep_familiarity
 from deeplense.figures.curves import plot_curves
 from deeplense.figures.samples import plot_samples
 from deeplense.files import write_json
+from deeplense.scores.familiarity import Familiarity
 from deeplense.task import Evaluation, Scored, Task, load_trained
 from deeplense.tracking.tracker import Tracker
 from deeplense.training.loop import Trainer
+from deeplense.training.session import on_first
 
 SAMPLES = 8
 """Images of each kind in a figure."""
@@ -46,8 +49,10 @@ def show_images(folder: Path, task: Task, images: ImageSet, split: Split, store:
 def finish(
     accelerator: Accelerator, trainer: Trainer, images: ImageSet, split: Split, folder: Path, tracker: Tracker | None
 ) -> None:
-    """Score the test part once, with the best weights, and write the summary."""
-    evaluation = evaluate_test(accelerator, trainer, images, split, folder)
+    """Keep what the images look like, score the test part once, with the best weights, and write the summary."""
+    # All get it from the first process: on another machine the file may not be seen yet.
+    known = on_first(accelerator, lambda: remember_images(trainer, split, folder))
+    evaluation = evaluate_test(accelerator, trainer, images, split, folder, known)
     if tracker is None:  # not the first process
         return
     position, headline = trainer.position, trainer.task.headline
@@ -71,19 +76,35 @@ def finish(
     tracker.log_report("test", folder / "evaluation" / "test" / "report.html", position.step)
     tracker.log_weights(folder / "best")
     tracker.finish()
+    write_looks(folder, images, split)
     write_json(folder / "summary.json", summary)  # last: it says that nothing is left to do
     best = f"best of {position.epoch} epochs: {position.best_epoch}"
     print(f"{best}\ntest: {evaluation.said()}" if evaluation else f"{best}\nno test part, so no score", flush=True)
     print(f"all of it is in {folder}", flush=True)
 
 
+def remember_images(trainer: Trainer, split: Split, folder: Path) -> Familiarity | None:
+    """Keep beside the best weights what training and validation images look like to them, if they are enough."""
+    task, store = trainer.task, trainer.store
+    network = load_trained(folder, trainer.config, type(task)).network.to(store.device)
+    found = get_acquainted(network, task.watched, trainer.batches, store, split.val)
+    if found is not None:
+        keep_familiarity(folder / "best", found)
+    return found
+
+
 def evaluate_test(
-    accelerator: Accelerator, trainer: Trainer, images: ImageSet, split: Split, folder: Path
+    accelerator: Accelerator,
+    trainer: Trainer,
+    images: ImageSet,
+    split: Split,
+    folder: Path,
+    known: Familiarity | None,
 ) -> Evaluation | None:
     """The test part scored in float32, as `evaluate.py` does it; None if there is none, and on all but one process."""
     if not len(split.test):
         return None
-    trained = load_trained(folder, trainer.config, type(trainer.task))
+    trained = dataclasses.replace(load_trained(folder, trainer.config, type(trainer.task)), familiarity=known)
     trained.network.to(accelerator.device)
     scored = Scored(images, split.test, trainer.store, f"{folder.name}, test part")
     return trained.task.evaluate(trained, scored, folder / "evaluation" / "test", accelerator)

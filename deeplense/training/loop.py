@@ -126,7 +126,7 @@ class Trainer:
         scores = {} if said is None else task.scores(said)
         better = position.end_epoch(scores, task.rank(scores) if scores else ())
         if better and self.accelerator.is_main_process:
-            keep_best(self.folder, self.learner.best, task.card(position.epoch, said, scores))
+            keep_best(self.folder, self.learner.best, task.card(position.epoch, said, scores).for_pixels(self.store))
         if scores:
             own = {f"val_{name}": value for name, value in scores.items()}
             self._write({"step": position.step, "epoch": position.epoch, **own})

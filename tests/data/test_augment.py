@@ -124,35 +124,59 @@ def test_standardised_images_have_mean_0_and_spread_1(stretch):
     torch.testing.assert_close(resample(pixels / 255, None, 30, stretch, standardize=True), seen, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("normalize", ["auto", "range", "minmax"])
+OWN = float("nan")
+"""Each image by its own range."""
+
+
+@pytest.mark.parametrize("white", [255.0, 200.0, OWN])
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float16, np.float32])
-def test_pixels_get_to_the_unit_interval(kind, normalize):
-    random = np.random.default_rng(0)
-    floating = np.issubdtype(kind, np.floating)
-    stored = (
-        random.random((3, 1, 9, 9)) * (0.8 if normalize == "range" else 50)
-        if floating
-        else random.integers(5, 200, (3, 1, 9, 9))
-    )
-    stored = stored.astype(kind)
-    unit = to_unit(torch.from_numpy(stored), 1, normalize)
+def test_pixels_get_to_the_unit_interval(kind, white):
+    stored = np.random.default_rng(0).integers(5, 200, (3, 1, 9, 9)).astype(kind)
+    unit = to_unit(torch.from_numpy(stored), 1, white)
     values = unit.double().numpy() / (255 if unit.dtype == torch.uint8 else 1)
-    if normalize == "minmax" or (normalize == "auto" and floating):
-        low, high = stored.min((1, 2, 3), keepdims=True), stored.max((1, 2, 3), keepdims=True)
-        expected = (stored.astype(float) - low) / (high.astype(float) - low)
-    else:
-        expected = stored.astype(float) / (1 if floating else np.iinfo(kind).max)
+    low, high = stored.min((1, 2, 3), keepdims=True), stored.max((1, 2, 3), keepdims=True)
+    expected = stored / white if white == white else (stored.astype(float) - low) / (high.astype(float) - low)
     np.testing.assert_allclose(values, expected, atol=1e-3)
-    assert unit.dtype == (torch.uint8 if kind == np.uint8 and normalize != "minmax" else torch.float16)
+    assert unit.dtype == (torch.uint8 if kind == np.uint8 and white == 255 else torch.float16)
+    each = to_unit(torch.from_numpy(stored), 1, torch.tensor([OWN, white, 100.0]))
+    assert torch.equal(each[0], to_unit(torch.from_numpy(stored), 1, OWN)[0])
+    np.testing.assert_allclose(each[1], expected[1], atol=1e-3)
+    np.testing.assert_allclose(each[2], stored[2] / 100, atol=1e-2)
 
 
 def test_colour_and_grey():
     colour = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 9, 9), dtype=np.uint8))
-    np.testing.assert_allclose(to_unit(colour, 1, "auto").float(), TF.rgb_to_grayscale(colour).float(), atol=1)
-    grey = to_unit(colour[:, :1], 3, "auto")
-    assert grey.shape == (2, 3, 9, 9)
-    assert torch.equal(grey[:, 0], grey[:, 2])
+    grey = to_unit(colour, 1, 255.0, rgb=True)
+    np.testing.assert_allclose(grey.float(), TF.rgb_to_grayscale(colour).float(), atol=1)
+    three = to_unit(colour[:, :1], 3, 255.0)
+    assert three.shape == (2, 3, 9, 9)
+    assert torch.equal(three[:, 0], three[:, 2])
+    mean = to_unit(colour, 1, 255.0)  # bands of a telescope are no colours
+    np.testing.assert_allclose(mean[:, 0].float(), colour.float().mean(1), atol=0.51)
+    both = to_unit(colour.float(), 1, 255.0, rgb=torch.tensor([True, False]))
+    np.testing.assert_allclose(both[0] * 255, grey[0].float(), atol=1)
+    np.testing.assert_allclose(both[1] * 255, mean[1].float(), atol=1)
+    assert torch.equal(to_unit(colour, 2, 255.0, bands=(2, 0)), colour[:, [2, 0]])
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (60, 40)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_image_that_is_not_square_is_padded_cropped_or_squeezed(shape, turned):
+    """A disk in the middle stays round, and as large as it was beside the part of the sky that is seen."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    disk = np.hypot(y - (shape[0] - 1) / 2, x - (shape[1] - 1) / 2) < 15
+    pixels = torch.from_numpy(disk[None, None].astype(np.uint8) * 255)
+    maps = affine(draws_for(90, 180), 180, True) if turned else None
+    for fit, seen in (("pad", 60), ("crop", 40)):
+        light = resample(pixels, maps, 40, fit=fit)[0, 0] * 0.5 + 0.5
+        width, height = (int((light.sum(dim) > 0.5).sum()) for dim in (0, 1))
+        assert width == pytest.approx(30 * 40 / seen, abs=2)
+        assert height == pytest.approx(30 * 40 / seen, abs=2)
+        assert light.sum() == pytest.approx(disk.sum() * (40 / seen) ** 2, rel=0.02)
+    squeezed = resample(pixels, None, 40, fit="stretch")[0, 0] * 0.5 + 0.5
+    sides = {int((squeezed.sum(dim) > 0.5).sum()) for dim in (0, 1)}
+    assert max(sides) > min(sides) + 5
 
 
 def test_an_image_of_one_value_is_dark_and_finite():
-    assert not to_unit(torch.full((1, 1, 9, 9), 7.0), 1, "auto").any()
+    assert not to_unit(torch.full((1, 1, 9, 9), 7.0), 1, OWN).any()

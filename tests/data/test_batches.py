@@ -97,12 +97,13 @@ def test_host_and_device_give_the_same_bits(dtype):
 
 def test_the_store_is_filled_in_place(monkeypatch):
     """Its parts and the whole beside one another would take twice the memory."""
-    monkeypatch.setattr("deeplense.data.batches.UPLOAD", 16)
+    monkeypatch.setattr("deeplense.data.store.UPLOAD", 16)
     monkeypatch.setattr(torch, "cat", None)
     images = image_set()
     store = batches(images).store
-    assert torch.equal(store.on_device, torch.from_numpy(images.pixels))
-    assert store.on_device.dtype == torch.uint8
+    (store_of_one_size,) = store.on_device
+    assert torch.equal(store_of_one_size, torch.from_numpy(images.pixels))
+    assert store_of_one_size.dtype == torch.uint8
 
 
 def test_auto_placement_looks_at_the_memory(monkeypatch):

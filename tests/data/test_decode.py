@@ -23,6 +23,8 @@ def saved(folder: Path, name: str, array: np.ndarray) -> Path:
     file = folder / name
     if file.suffix == ".npy":
         np.save(file, array)
+    elif file.suffix == ".npz":
+        np.savez_compressed(file, image=array)
     elif file.suffix == ".fits":
         fits.PrimaryHDU(array).writeto(file)
     else:
@@ -156,7 +158,7 @@ def test_each_fault_has_its_reason(tmp_path):
     assert "0 x 24 pixels" in refusal(saved(tmp_path, "none.npy", np.zeros((0, 24))))
     assert "9999 x 10" in refusal(saved(tmp_path, "long.npy", np.zeros((9999, 10), np.uint8)))
     assert "shape (20,)" in refusal(saved(tmp_path, "line.npy", np.zeros(20)))
-    assert "shape (2, 20, 24)" in refusal(saved(tmp_path, "two.npy", np.zeros((2, 20, 24))))
+    assert "shape (3, 3, 20, 24)" in refusal(saved(tmp_path, "two.npz", np.zeros((3, 3, 20, 24))))
     assert "complex" in refusal(saved(tmp_path, "complex.npy", np.zeros((20, 24), complex)))
     fits.PrimaryHDU().writeto(tmp_path / "none.fits")
     assert refusal(tmp_path / "none.fits") == "holds no image"

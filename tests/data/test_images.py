@@ -9,9 +9,10 @@ from conftest import write_lenses
 from PIL import Image
 
 from deeplense.content import content_hash
-from deeplense.data import images as module
+from deeplense.data import cache as module
 from deeplense.data.images import load_images
-from deeplense.data.imageset import ordered_classes
+from deeplense.data.mixed import Mixed
+from deeplense.data.names import ordered_classes
 from deeplense.data.packed import read_packed
 from deeplense.errors import InputError
 
@@ -45,7 +46,7 @@ def test_the_smooth_class_is_label_0(names, order):
 def test_second_start_decodes_nothing(tmp_path, monkeypatch):
     folder = write_lenses(tmp_path / "set", 20)
     first = load_images(str(folder))
-    monkeypatch.setattr(module, "decode", None)
+    monkeypatch.setattr(module, "open_images", None)
     second = load_images(str(folder))
     np.testing.assert_array_equal(first.pixels, second.pixels)
     assert (first.paths, first.hashes, first.classes) == (second.paths, second.hashes, second.classes)
@@ -100,20 +101,28 @@ def test_train_and_val_folders_are_kept_apart(tmp_path):
     assert (images.parts.count("train"), images.parts.count("val")) == (24, 12)
 
 
-def test_images_that_differ_are_brought_to_one_form(tmp_path):
+def test_images_that_differ_stay_as_they_are(tmp_path):
     folder = write_lenses(tmp_path / "set", 6)
     random = np.random.default_rng(1)
-    Image.fromarray(random.integers(0, 256, (60, 80), dtype=np.uint8)).save(folder / "sub" / "large.png")
-    Image.fromarray(random.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(folder / "sub" / "colour.png")
+    own = {
+        "large.png": random.integers(0, 256, (1, 60, 80), dtype=np.uint8),
+        "colour.png": random.integers(0, 256, (3, 40, 40), dtype=np.uint8),
+        "light.npy": random.random((1, 40, 40), dtype=np.float32),
+    }
+    for name, pixels in own.items():
+        if name.endswith(".npy"):
+            np.save(folder / "sub" / name, pixels)
+        else:
+            Image.fromarray(np.moveaxis(pixels, 0, 2).squeeze()).save(folder / "sub" / name)
     images = load_images(str(folder))
-    assert images.pixels.shape == (14, 3, 40, 40)
-    assert images.pixels.dtype == np.uint8
-    grey = images.pixels[images.paths.index("sub/0000.png")]
-    np.testing.assert_array_equal(grey[0], grey[2])
-    np.save(folder / "sub" / "counts.npy", random.random((40, 40)))
-    mixed = load_images(str(folder))
-    assert mixed.pixels.dtype == np.float32
-    np.testing.assert_allclose(mixed.pixels[mixed.paths.index("sub/0000.png")], grey / 255, atol=1e-6)
+    assert isinstance(images.pixels, Mixed)
+    assert (len(images), len(images.pixels.forms)) == (15, 4)
+    for name, pixels in own.items():
+        stored = images.pixels[images.paths.index(f"sub/{name}")]
+        assert stored.dtype == pixels.dtype
+        np.testing.assert_array_equal(stored, pixels)
+    some = images.take([0, images.paths.index("sub/large.png")])
+    assert [image.shape for image in (some.pixels[0], some.pixels[1])] == [(1, 40, 40), (1, 60, 80)]
 
 
 def test_decoding_on_all_cores_gives_the_same(tmp_path):

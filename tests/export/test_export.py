@@ -20,6 +20,7 @@ from deeplense.classification.card import ModelCard
 from deeplense.cli import parse, save_config
 from deeplense.config import DataConfig, RunConfig, TrainConfig
 from deeplense.data.images import load_images
+from deeplense.data.store import PixelStore
 from deeplense.errors import InputError, TrainingError
 from deeplense.export import __main__ as command
 from deeplense.export import write
@@ -36,9 +37,13 @@ def copy(trained, tmp_path):
 
 
 def predictions(run):
-    """Path and probabilities of the run's test images, as its evaluation has them."""
+    """Path, probabilities and familiarity of the run's test images, as its evaluation has them."""
     rows = list(csv.DictReader((run / "evaluation" / "test" / "predictions.csv").open()))
-    return [row["path"] for row in rows], np.array([[float(row["p_no_sub"]), float(row["p_sub"])] for row in rows])
+    chances, familiarity = (
+        np.array([[float(row[name]) for name in names] for row in rows])
+        for names in (("p_no_sub", "p_sub"), ("familiarity",))
+    )
+    return [row["path"] for row in rows], chances, familiarity[:, 0]
 
 
 def raw(folder, paths):
@@ -55,14 +60,20 @@ def test_onnx_says_of_raw_files_what_the_evaluation_says(copy, lenses):
     file = copy / "export" / "model.onnx"
     assert done.stdout.startswith(f"{file}: its probabilities differ from the program's own by ")
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    (given,), (gives,) = session.get_inputs(), session.get_outputs()
+    (given,), (gives, tells) = session.get_inputs(), session.get_outputs()
     assert (given.name, given.type, given.shape) == ("pixels", "tensor(uint8)", ["batch", 1, 40, 40])
     assert (gives.name, gives.type, gives.shape) == ("probabilities", "tensor(float)", ["batch", 2])
+    assert (tells.name, tells.type, tells.shape) == ("familiarity", "tensor(float)", ["batch"])
     assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == ["no_sub", "sub"]
-    paths, expected = predictions(copy)
+    paths, expected, familiarity = predictions(copy)
     pixels = raw(lenses, paths)
     for count in (len(pixels), 1, 7):  # any number at once
-        np.testing.assert_allclose(session.run(None, {"pixels": pixels[:count]})[0], expected[:count], atol=1e-5)
+        chances, known = session.run(None, {"pixels": pixels[:count]})
+        np.testing.assert_allclose(chances, expected[:count], atol=1e-5)
+        assert (
+            np.mean(np.abs(known - familiarity[:count]) < 1e-5) > 0.9
+        )  # but for two that are as strange as each other
+    assert (session.run(["familiarity"], {"pixels": 255 - pixels})[0] == 0).all()
     assert sorted(path.name for path in file.parent.iterdir()) == ["model.onnx", "model.onnx.md"]
 
 
@@ -70,7 +81,8 @@ ELSEWHERE = """
 import sys, numpy, torch
 network = torch.export.load(sys.argv[1]).module()
 pixels = torch.from_numpy(numpy.load(sys.argv[2]))
-numpy.save(sys.argv[3], torch.cat([network(pixels[:5]), network(pixels[5:])]).detach().numpy())
+(first, known), (second, more) = network(pixels[:5]), network(pixels[5:])
+numpy.save(sys.argv[3], torch.cat([torch.cat([first, second]), torch.cat([known, more])[:, None]], 1).detach().numpy())
 assert not any(name.startswith("deeplense") for name in sys.modules)
 """
 
@@ -79,11 +91,13 @@ def test_torch_says_the_same_without_the_program_and_without_pickles(copy, lense
     file = tmp_path / "out" / "lens.pt2"
     exported = export(copy, "torch", file)
     assert exported.difference < 1e-5
-    paths, expected = predictions(copy)
+    paths, expected, familiarity = predictions(copy)
     np.save(tmp_path / "pixels.npy", raw(lenses, paths))
     call = [sys.executable, "-c", ELSEWHERE, file, tmp_path / "pixels.npy", tmp_path / "given.npy"]
     subprocess.run(call, cwd=tmp_path, check=True)
-    np.testing.assert_allclose(np.load(tmp_path / "given.npy"), expected, atol=1e-5)
+    given = np.load(tmp_path / "given.npy")
+    np.testing.assert_allclose(given[:, :2], expected, atol=1e-5)
+    assert np.mean(np.abs(given[:, 2] - familiarity) < 1e-5) > 0.9
     with zipfile.ZipFile(file) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     weights = next(content for name, content in files.items() if name.endswith("weights_config.json"))
@@ -106,8 +120,9 @@ def made_run(folder, data, channels=1, normalize="auto", size=32, **treatment):
     )  # fmt: skip
     (folder / "best").mkdir(parents=True)
     save_file(model.state_dict(), folder / "best" / "model.safetensors")
-    write_json(folder / "best" / "model.json", dataclasses.asdict(card))
     data_config = DataConfig(data=str(data), image_size=size, channels=channels, normalize=normalize, **treatment)
+    card = card.for_pixels(PixelStore(images, data_config, torch.device("cpu")))
+    write_json(folder / "best" / "model.json", dataclasses.asdict(card))
     save_config(TrainConfig(data=data_config, run=RunConfig(name="made")), folder / "config.json")
     return folder
 
@@ -166,7 +181,9 @@ def test_images_of_another_size(copy):
     exported = export(copy, "torch", size=(61, 57))
     assert exported.shape == (1, 61, 57)
     module = torch.export.load(exported.file).module()
-    assert module(torch.zeros(3, 1, 61, 57, dtype=torch.uint8)).shape == (3, 2)
+    chances, familiarity = module(torch.zeros(3, 1, 61, 57, dtype=torch.uint8))
+    assert chances.shape == (3, 2)
+    assert familiarity.tolist() == [0, 0, 0]
 
 
 def test_probabilities_are_calibrated_with_the_cards_temperature(copy):
@@ -180,7 +197,9 @@ def test_probabilities_are_calibrated_with_the_cards_temperature(copy):
 
 
 def test_a_file_that_says_something_else_is_not_kept(copy, monkeypatch):
-    monkeypatch.setitem(write._READ, "torch", lambda file: lambda pixels: np.full((len(pixels), 2), 0.5))
+    monkeypatch.setitem(
+        write._READ, "torch", lambda file: lambda pixels: [np.full((len(pixels), 2), 0.5), np.zeros(len(pixels))]
+    )
     with pytest.raises(TrainingError, match=r"was not written: its probabilities differ .*1e-04 is allowed"):
         export(copy, "torch")
     assert list((copy / "export").iterdir()) == []

@@ -78,6 +78,6 @@ def test_the_scripts_are_clean():
     shellcheck = shutil.which("shellcheck", path=f"{sys.prefix}/bin") or shutil.which("shellcheck")
     assert shellcheck, "pip install -e '.[dev]' brings shellcheck"
     scripts = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "launch").glob("*.sh"))
-    assert len(scripts) == 4
+    assert len(scripts) == 5
     done = subprocess.run([shellcheck, "-x", *scripts, ".ci/run"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

@@ -43,8 +43,21 @@ def guesses(classes, count, seed=0, sharpness=1.5):
     return labels, odds / odds.sum(1, keepdims=True)
 
 
-def write(folder, classes, labels, probabilities, threshold=0.5, labelled=True, paths=None, images=None, **more):
+def write(
+    folder,
+    classes,
+    labels,
+    probabilities,
+    threshold=0.5,
+    labelled=True,
+    paths=None,
+    images=None,
+    familiarity=None,
+    **more,
+):
     """An evaluation and its run as the program leaves them, and the report of it."""
+    if about := more.pop("about", None):
+        more["familiarity"] = about
     evaluation = folder / "evaluation" / "test"
     evaluation.mkdir(parents=True)
     (folder / "best").mkdir()
@@ -53,14 +66,20 @@ def write(folder, classes, labels, probabilities, threshold=0.5, labelled=True, 
     predicted = probabilities[:, 1] >= threshold if len(classes) == 2 else probabilities.argmax(1)
     with (evaluation / "predictions.csv").open("w", newline="") as table:
         writer = csv.writer(table)
-        writer.writerow(["path", "label", "predicted", *(f"p_{name}" for name in classes)])
+        known = [] if familiarity is None else ["familiarity"]
+        writer.writerow(["path", "label", "predicted", *(f"p_{name}" for name in classes), *known])
         for row, chances in enumerate(probabilities):
             label = classes[labels[row]] if labelled else ""
             path = paths[row] if paths else f"lenses/{row:05d}.png"
-            writer.writerow([path, label, classes[int(predicted[row])], *(f"{chance:.9g}" for chance in chances)])
+            known = [] if familiarity is None else [familiarity[row]]
+            writer.writerow(
+                [path, label, classes[int(predicted[row])], *(f"{chance:.9g}" for chance in chances), *known]
+            )
     if labelled:
         scores = score(labels, probabilities, classes, threshold)
         (evaluation / "metrics.json").write_text(json.dumps({**scores, "data": "lenses", **more}))
+    elif more:
+        (evaluation / "metrics.json").write_text(json.dumps({"n": len(labels), **more}))
     random = np.random.default_rng(1)
     if images is None:
         some = np.stack([lens_image(random, substructure=index % 2 > 0) for index in range(20)])
@@ -651,6 +670,29 @@ def test_without_labels(opened, tmp_path):
     assert page("#summary").text == f"{(probabilities[:, 1] >= 0.3).sum()} of 50 taken for sub"
     assert len(page.rows()) == 48
     assert page.all("#histogram .area")
+
+
+@needs_browser
+@pytest.mark.parametrize("labelled", [True, False])
+def test_foreign_images_are_said_filtered_and_sorted(opened, tmp_path, labelled):
+    labels, probabilities = guesses(TWO, 60)
+    familiarity = np.round(np.random.default_rng(0).uniform(0.02, 1, 60), 3)
+    familiarity[[7, 30, 31]] = (0.0, 0.009, 0.01)
+    said = "2 of 60 images (3%) are foreign"
+    about = {"unfamiliar": 0.0333, "unfamiliar_low": 0.0092, "unfamiliar_high": 0.1136, "foreign": 2, "said": said}
+    file = write(tmp_path / "run", TWO, labels, probabilities, labelled=labelled, familiarity=familiarity, about=about)
+    page = opened(file)
+    assert page("header .note").text == said
+    assert page("#scores").is_displayed() == labelled
+    headline = page("dl.headline").text
+    assert "3.33" in headline
+    assert "foreign images" in headline
+    assert page("[value=foreign] + span b").text == "2"
+    page("[value=foreign]").click()
+    page.choose("sort", "strange")
+    assert page.rows() == [7, 30]
+    page.all(".tile")[0].click()
+    assert "Familiarity\n0.00 (foreign)" in page("#one-facts").text
 
 
 @needs_browser

@@ -8,16 +8,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from astropy.cosmology import FlatLambdaCDM
 from scipy import stats
+from set_names import EVERY_SET
 
 from deeplense.errors import InputError
 from deeplense.simulation.camera import blur, poisson
 from deeplense.simulation.counters import key_of, normals, philox, uniform
 from deeplense.simulation.draw import Draws
-from deeplense.simulation.priors import Normal, Poisson, PowerLaw
+from deeplense.simulation.lights import flux_of_unit
+from deeplense.simulation.priors import Fixed, Normal, Poisson, PowerLaw, TruncatedNormal, WarmPowerLaw, mean_mass
+from deeplense.simulation.render import render
 from deeplense.simulation.sets import SETS, find_classes, find_set
 from deeplense.simulation.simulator import Simulator
 from deeplense.simulation.stream import ImageStream
+from deeplense.simulation.substructure import Rings, Share, Subhalos
 
 
 def words(value: int) -> torch.Tensor:
@@ -168,7 +173,7 @@ def test_quantiles_of_the_priors() -> None:
     assert 1e9 < high <= 1e10 * (1 + 1e-5)
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", EVERY_SET)
 def test_an_image_is_the_same_in_any_batch(name: str) -> None:
     simulator = Simulator(SETS[name], find_classes(["no_sub", "cdm", "axion"]), seed=0, device="cpu")
     index = torch.arange(45)
@@ -284,3 +289,91 @@ def test_one_subhalo_draws_what_it_says() -> None:
     assert ks(torch.hypot(draws.x, draws.y), "uniform", 0.7, 1.2) > 0.01
     assert ks(torch.hypot(own["source_x"], own["source_y"]), "uniform", 0.0, 0.35) > 0.01
     assert find_set("one_subhalo").camera.pixels == 80
+
+
+def test_hst_subhalo_draws_what_it_says() -> None:
+    own = sample("hst_subhalo", "no_sub", 20_000).scalars
+    for name, low, high in (
+        ("einstein_radius", 0.8, 1.2),
+        ("slope", 1.5, 2.5),
+        ("axis_ratio", 0.5, 1.0),
+        ("lens_x", -0.2, 0.2),
+        ("gamma1", -0.1, 0.1),
+        ("gamma2", -0.1, 0.1),
+        ("multipole3", -0.02, 0.02),
+        ("multipole4_angle", 0.0, 2 * math.pi),
+        ("source_y", -0.2, 0.2),
+        ("clump_share", 0.1, 0.4),
+    ):
+        assert ks(own[name], "uniform", low, high - low) > 0.01, name
+    draws = sample("hst_subhalo", "cdm", 512)
+    own = draws.scalars
+    assert ks(draws.mass.log10(), "uniform", 8.0, 3.0) > 0.01
+    # r_s = 29 pc (m / 10^6)^(1/3) at concentration 60, and all of it is 1/0.976 of M200.
+    assert (draws.concentration == 60).all()
+    parsec = FlatLambdaCDM(H0=67.5, Om0=0.316).arcsec_per_kpc_proper(0.5).value * 1e-3
+    torch.testing.assert_close(draws.scale, 29.0 * parsec * (draws.mass / 1e6) ** (1 / 3), rtol=1e-4, atol=0)
+    # The light of the whole source is of its magnitude, clumps and body together.
+    clumps = (draws.clumps[:, 3] * flux_of_unit(draws.clumps[:, 2], 1.0)).sum(1)
+    light = own["source_amplitude"] * flux_of_unit(own["source_radius"], 1.0) + clumps
+    torch.testing.assert_close(25.96 - 2.5 * light.log10(), own["source_magnitude"], rtol=1e-5, atol=0)
+    torch.testing.assert_close(clumps / light, own["clump_share"], rtol=1e-3, atol=0)
+
+
+def test_subhalos_are_where_the_smooth_image_is_bright_and_evenly_so() -> None:
+    simulator = Simulator(find_set("hst_subhalo"), find_classes(["cdm"]), seed=3, device="cpu")
+    camera = replace(simulator.lens_set.camera, oversample=1)
+    number = torch.arange(320)
+    places = []
+    for first in range(0, 320, 32):
+        part = number[first : first + 32]
+        draws = simulator.draw(part, torch.zeros_like(part))
+        smooth = blur(render(draws.bare(), replace(simulator.lens_set, camera=camera)), camera)
+        bright = smooth > 0.2 * smooth.amax((1, 2), keepdim=True)
+        column = (draws.x[:, 0] / camera.pixel_scale + camera.pixels / 2).floor().long()
+        row = (draws.y[:, 0] / camera.pixel_scale + camera.pixels / 2).floor().long()
+        assert bright[torch.arange(32), row, column].all()
+        before = bright.flatten(1).cumsum(1)[torch.arange(32), row * camera.pixels + column]
+        places.append((before - 0.5) / bright.sum((1, 2)))  # among the bright pixels in their order
+        places.append((draws.x[:, 0] / camera.pixel_scale + camera.pixels / 2) % 1.0)  # in its pixel
+    for every in (torch.cat(places[::2]), torch.cat(places[1::2])):
+        assert ks(every, "uniform", 0.0, 1.0) > 0.01
+
+
+def test_a_share_of_the_mass_is_in_subhalos_everywhere_alike() -> None:
+    subhalos = Subhalos(Share(Fixed(0.05), most=1600), PowerLaw(-1.9, 1e7, 1e9), Rings(reach=2.0))
+    lens_set = replace(find_set("one_subhalo"), name="share", subhalos=subhalos)
+    number = torch.arange(256)
+    draws = Simulator(lens_set, find_classes(["cdm"]), 3, "cpu").draw(number, torch.zeros_like(number))
+    ring = draws.scalars["einstein_radius"]
+    distance, squares = torch.hypot(draws.x, draws.y), (draws.radius**2).double()
+    for part in (0.5, 1.0, 2.0):
+        # Squared Einstein radii are to one another as masses; an isothermal lens has r theta_E inside r.
+        share = (squares * (distance < part * ring[:, None])).sum(1) / (part * ring**2)
+        assert share.mean().item() == pytest.approx(0.05, rel=0.05)
+    counted = draws.scalars["subhalos"].double()
+    expected = counted.mean().item() * (ring**2 / (ring**2).mean()).double()
+    assert ((counted - expected) / expected.sqrt()).var().item() == pytest.approx(1.0, abs=0.3)
+    assert ks(distance[draws.mass > 0] / ring[:, None].expand_as(distance)[draws.mass > 0], "uniform", 0, 2) > 0.01
+
+
+def test_warm_mass_functions_end_at_the_half_mode_mass() -> None:
+    u = (torch.arange(200_000, dtype=torch.float64) + 0.5).float() / 200_000
+    warm = WarmPowerLaw(-1.9, 1e6, 1e10, half_mode=1e8).at(u).double()
+    cold = WarmPowerLaw(-1.9, 1e6, 1e10, half_mode=0.0).at(u).double()
+    torch.testing.assert_close(cold, PowerLaw(-1.9, 1e6, 1e10).at(u).double(), rtol=2e-3, atol=0)
+    # Their ratio in steps of the mass is (1 + 2.7 m_hm / m)^-0.99, but for a factor.
+    edges = np.geomspace(1e6, 1e9, 13)
+    ratio = np.histogram(warm, edges)[0] / np.histogram(cold, edges)[0]
+    middle = np.sqrt(edges[1:] * edges[:-1])
+    expected = (1 + 2.7 * 1e8 / middle) ** -0.99
+    np.testing.assert_allclose(ratio / ratio[6], expected / expected[6], rtol=0.08)
+    assert mean_mass(WarmPowerLaw(-1.9, 1e6, 1e10, 1e8)) == pytest.approx(warm.mean().item(), rel=5e-3)
+    assert mean_mass(PowerLaw(-1.9, 1e6, 1e10)) == pytest.approx(1.36e7, rel=5e-3)
+
+
+def test_truncated_normals_have_their_law() -> None:
+    u = (torch.arange(20_000) + 0.5) / 20_000
+    values = TruncatedNormal(2.0, 0.2, 1.9, 2.6).at(u)
+    assert stats.kstest(values.double(), stats.truncnorm(-0.5, 3.0, 2.0, 0.2).cdf).pvalue > 0.01
+    assert 1.9 <= values.min() < values.max() <= 2.6

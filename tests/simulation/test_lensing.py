@@ -13,6 +13,7 @@ from astropy.cosmology import FlatLambdaCDM
 from lenstronomy.Cosmo.lens_cosmo import LensCosmo
 from lenstronomy.LensModel.lens_model import LensModel
 from lenstronomy_images import main_lens, reference_image, substructure
+from set_names import EVERY_SET
 
 from deeplense.errors import InputError
 from deeplense.simulation.camera import blur
@@ -29,7 +30,7 @@ from deeplense.simulation.substructure import Equal, Rings, Share, Subhalos
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", EVERY_SET)
 def test_images_are_those_of_lenstronomy(name: str, kind: str) -> None:
     simulator = Simulator(SETS[name], find_classes([kind]), seed=1, device="cpu")
     draws = simulator.draw(torch.arange(32), torch.zeros(32, dtype=torch.int64))
@@ -41,7 +42,11 @@ def test_images_are_those_of_lenstronomy(name: str, kind: str) -> None:
     for image in range(4):
         for ours, psf, bound in ((pixels, False, 1e-4), (blurred, True, 1e-3)):
             theirs = reference_image(draws, image, simulator.lens_set, psf)
-            assert np.abs(ours[image].numpy() - theirs).max() < bound * theirs.max()
+            difference = np.abs(ours[image].numpy() - theirs)
+            if psf and simulator.lens_set.lens_light is not None and factor > 1:
+                # lenstronomy has nothing beyond the edges, but for a Gaussian; what that takes is its reach.
+                difference = difference[12:-12, 12:-12]
+            assert difference.max() < bound * theirs.max()
 
 
 @pytest.mark.parametrize("ratios", [(0.2, 0.3), (0.5, 1.0), (1.0, 1.0)])
@@ -90,10 +95,9 @@ def test_subhalos_deflect_as_lenstronomys(name: str) -> None:
         theirs = LensModel([model for model, _ in models]).alpha(
             rays.x.double().numpy(), rays.y.double().numpy(), [values for _, values in models]
         )
-        # lenstronomy's isothermal sphere needs a core, of 10^-4 arcsec at least.
-        largest, bound = np.hypot(*theirs).max(), 1e-4 if name == "jaffe" else 3e-5
+        largest = np.hypot(*theirs).max()
         for ours, place, expected in ((rays.bent_x, rays.x, theirs[0]), (rays.bent_y, rays.y, theirs[1])):
-            assert np.abs((place - ours[image]).numpy() - expected).max() < bound * largest + 1e-6
+            assert np.abs((place - ours[image]).numpy() - expected).max() < 3e-5 * largest + 1e-6
 
 
 @pytest.mark.parametrize("name", PROFILES)

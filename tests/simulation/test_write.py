@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from set_names import EVERY_SET
 
 from deeplense.content import content_hash
 from deeplense.data.images import load_images
@@ -82,19 +83,41 @@ def test_packed_set_holds_images_and_their_truth(tmp_path: Path) -> None:
     assert loaded.hashes == [row["sha256"] for row in catalog]
 
 
-@pytest.mark.parametrize("name", SETS)
-def test_half_precision_keeps_counts_and_noise(name: str) -> None:
+@pytest.mark.parametrize("name", EVERY_SET)
+def test_what_is_stored_keeps_counts_and_noise(name: str) -> None:
     """No count is too large, and rounding adds less than 1 % to the noise of any pixel."""
-    lens_set = SETS[name]
-    simulator = Simulator(lens_set, find_classes(["no_sub", "cdm"]), 0, "cpu")
+    camera = SETS[name].camera
+    simulator = Simulator(SETS[name], find_classes(["no_sub", "cdm"]), 0, "cpu")
     number = torch.arange(64)
     counts, draws = simulator.make(number // 2, number % 2)
-    assert counts.max() < 65504 / 4
-    step = torch.exp2(torch.floor(torch.log2(counts.abs().clamp(min=1e-3))) - 10)
-    floor = draws.scalars["exposure"][:, None, None] * lens_set.camera.background_rms
-    noise = (counts.clamp(min=0) + floor**2).sqrt()
+    digits = {"float16": 10, "float32": 23}[camera.stored]
+    assert counts.max() < (65504 / 4 if camera.stored == "float16" else 1e30)
+    unit = camera.unit_counts or 1.0
+    step = torch.exp2(torch.floor(torch.log2(counts.abs().clamp(min=1e-3 / unit))) - digits) * unit
+    floor = draws.scalars["exposure"][:, None, None] * camera.background_rms
+    noise = ((counts * unit).clamp(min=0) + floor**2).sqrt()
     assert (step**2 / 12 / noise**2).max() < 0.01
-    torch.testing.assert_close(counts.half().float(), counts, rtol=5e-4, atol=1e-3)
+
+
+def test_subhalos_with_a_profile_are_written_with_it(tmp_path: Path) -> None:
+    simulate_set("hst_subhalo", tmp_path, 6, seed=1, progress=False)
+    images = np.load(tmp_path / "images.npy", mmap_mode="r")
+    assert (images.shape, images.dtype) == ((6, 80, 80), np.float32)
+    assert json.loads((tmp_path / "dataset.json").read_text())["unit"] == "electrons/s"
+    simulator = Simulator(SETS["hst_subhalo"], find_classes(), 1, "cpu")
+    counts, draws = simulator.make(torch.arange(6) // 2, torch.arange(6) % 2)
+    np.testing.assert_array_equal(images, counts.numpy())
+    subhalos = rows(tmp_path / "subhalos.csv")
+    assert [row["index"] for row in subhalos] == ["1", "3", "5"]
+    for row, image in zip(subhalos, (1, 3, 5), strict=True):
+        assert np.float32(row["mass"]) == draws.mass[image, 0].numpy()
+        assert np.float32(row["scale_radius"]) == draws.scale[image, 0].numpy()
+        assert float(row["concentration"]) == 60
+        assert float(row["truncation_radius"]) == pytest.approx(20 * float(row["scale_radius"]))
+        assert float(row["einstein_radius"]) < draws.radius[image, 0]
+    assert "slope" in rows(tmp_path / "catalog.csv")[0]
+    loaded = load_images(str(tmp_path))
+    assert loaded.pixels.shape == (6, 1, 80, 80)
 
 
 def test_first_images_do_not_depend_on_the_count(tmp_path: Path) -> None:
@@ -255,7 +278,7 @@ def test_command_refuses_at_once_and_helps_at_once(tmp_path: Path) -> None:
     assert all(len(line.split()) > 4 and len(line) <= 120 for line in listed.stdout.splitlines())
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", EVERY_SET)
 def test_figure_of_samples(tmp_path: Path, name: str) -> None:
     draw_samples(name, tmp_path / "samples.png", ("no_sub", "cdm", "axion"), seed=0)
     assert (tmp_path / "samples.png").read_bytes().startswith(b"\x89PNG")

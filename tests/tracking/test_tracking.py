@@ -86,7 +86,11 @@ def test_figures_and_weights_are_there(offline):
     )
     assert {f"figures/{name}/path" for name in names} <= logged
     (best,) = (artifact for artifact in artifacts(offline[0]) if artifact.type == "model")
-    assert {entry.path for entry in best.manifest.contents} == {"model.safetensors", "model.json"}
+    assert {entry.path for entry in best.manifest.contents} == {
+        "model.safetensors",
+        "model.json",
+        "familiarity.safetensors",
+    }
 
 
 def test_predictions_are_there_with_their_images(offline, trained):
@@ -94,12 +98,13 @@ def test_predictions_are_there_with_their_images(offline, trained):
     (table,) = (artifact for artifact in artifacts(offline[0]) if "predictions" in artifact.name)
     files = {entry.path: Path(entry.local_path) for entry in table.manifest.contents}
     content = json.loads(files["test/predictions.table.json"].read_text())
-    assert content["columns"] == ["image", "path", "label", "predicted", "p_no_sub", "p_sub"]
+    assert content["columns"] == ["image", "path", "label", "predicted", "p_no_sub", "p_sub", "familiarity"]
     written = {row["path"]: row for row in csv.DictReader((trained / "evaluation" / "test" / "predictions.csv").open())}
     assert {row[1] for row in content["data"]} == set(written)
     for image, path, label, predicted, *chances in content["data"]:
         assert (label, predicted) == (written[path]["label"], written[path]["predicted"])
-        assert chances == pytest.approx([float(written[path]["p_no_sub"]), float(written[path]["p_sub"])], abs=1e-8)
+        numbers = [float(written[path][name]) for name in ("p_no_sub", "p_sub", "familiarity")]
+        assert chances == pytest.approx(numbers, abs=1e-6)
         with Image.open(files[image["path"]]) as picture:
             assert picture.size == (32, 32)
 
@@ -109,6 +114,8 @@ def test_nested_scores_are_there_by_their_path(offline, trained):
     (line,) = (line for line in history(offline[0]) if "test/roc_auc" in line)
     assert line["test/calibration/after/ece"] == scores["calibration"]["after"]["ece"]
     assert line["test/symmetry/class_changes"] == scores["symmetry"]["class_changes"]
+    assert line["test/unfamiliar"] == scores["unfamiliar"]
+    assert line["test/familiarity/as_a_set_p"] == scores["familiarity"]["as_a_set_p"]
 
 
 def test_the_table_shows_what_is_most_telling():

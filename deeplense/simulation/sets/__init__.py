@@ -8,14 +8,20 @@ cache.
 from __future__ import annotations
 
 from deeplense.errors import InputError
-from deeplense.simulation.sets.deeplensesim import model_i
+from deeplense.simulation.sets.deeplensesim import model_i, model_ii, model_ii_published, model_iii
 from deeplense.simulation.sets.lensset import KINDS, Classes, Kind, LensSet, find_classes
 from deeplense.simulation.sets.localisation import hst_subhalo, one_subhalo
 from deeplense.simulation.sets.morphology import morphology_2019, morphology_2019_varied
+from deeplense.simulation.sets.surveys import euclid, hst, jwst
 
 __all__ = ["KINDS", "SETS", "SUMMARIES", "Classes", "Kind", "LensSet", "find_classes", "find_set"]
 
-_MAKERS = (model_i, morphology_2019, morphology_2019_varied, one_subhalo, hst_subhalo)
+_MAKERS = (
+    *(model_i, model_ii, model_ii_published, model_iii),
+    *(morphology_2019, morphology_2019_varied),
+    *(one_subhalo, hst_subhalo),
+    *(euclid, hst, jwst),
+)
 
 SETS: dict[str, LensSet] = {maker.__name__: maker() for maker in _MAKERS}
 SUMMARIES: dict[str, str] = {maker.__name__: (maker.__doc__ or "").splitlines()[0] for maker in _MAKERS}

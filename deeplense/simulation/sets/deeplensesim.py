@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from deeplense.simulation.cosmology import Cosmology
-from deeplense.simulation.instruments import Camera, Gaussian
+from deeplense.simulation.instruments import EUCLID_VIS, WFC3_F160W, Camera, Gaussian, Telescope
 from deeplense.simulation.lenses import Halo, ellipse
-from deeplense.simulation.lights import Sersic
+from deeplense.simulation.lights import Magnitude, Sersic
 from deeplense.simulation.priors import Cartesian, Fixed, LogUniform, Polar, PowerLaw, Uniform
 from deeplense.simulation.sets.lensset import LensSet
 from deeplense.simulation.substructure import Equal, Subhalos, Vortex
@@ -67,3 +68,39 @@ def model_i() -> LensSet:
             pixel_area=0.05**2,
         ),
     )
+
+
+def model_ii() -> LensSet:
+    """DeepLenseSim's "Model II": Model I as Euclid sees it, 64 px, with the noise that DeepLenseSim forgot.
+
+    Lens, shear, substructure and the source's shape and place are Model I's, with its peculiarities. The source has
+    magnitude 20, the camera is lenstronomy's Euclid VIS (0.101" a pixel, four exposures of 566 s).
+
+    The published images have no noise: that code computes the noise and then adds the image to itself in its place. A
+    score on them says nothing of telescopes: `model_ii_published` has them for comparison.
+    """
+    return _photographed("model_ii", EUCLID_VIS)
+
+
+def model_ii_published() -> LensSet:
+    """DeepLenseSim's "Model II" as it was published: without any noise, each image twice its mean.
+
+    An AUC of 1.0 on it says nothing; see `model_ii`.
+    """
+    return _photographed("model_ii_published", replace(EUCLID_VIS, noise=False, gain=0.5))
+
+
+def model_iii() -> LensSet:
+    """DeepLenseSim's "Model III": Model I as Hubble's WFC3/F160W sees it, 64 px, with the noise that it forgot.
+
+    As `model_ii`. The camera is lenstronomy's WFC3/F160W (0.08" a pixel, one exposure of 5400 s) with its Gaussian.
+    DeepLenseSim's band wants the point-spread function as pixels, and which one the published files had is not known.
+    """
+    return _photographed("model_iii", replace(WFC3_F160W, pixels=64))
+
+
+def _photographed(name: str, camera: Telescope) -> LensSet:
+    first = model_i()
+    assert isinstance(first.source, Sersic)
+    source = replace(first.source, amplitude=Magnitude(Fixed(20.0)))
+    return replace(first, name=name, source=source, camera=camera)

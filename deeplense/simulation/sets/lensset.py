@@ -10,7 +10,7 @@ from deeplense.errors import InputError
 from deeplense.simulation.cosmology import Cosmology
 from deeplense.simulation.instruments import Camera, Telescope
 from deeplense.simulation.lenses import Halo, PowerLawHalo
-from deeplense.simulation.lights import Clumps, Magnitude, Sersic, body
+from deeplense.simulation.lights import Clumps, DoubleSersic, Magnitude, Sersic, body
 from deeplense.simulation.priors import Prior
 from deeplense.simulation.substructure import Subhalos, Vortex
 
@@ -30,15 +30,23 @@ class LensSet:
     z_source: Prior
     halo: Halo | PowerLawHalo
     source: Sersic | Clumps
-    lens_light: Sersic | None
+    lens_light: Sersic | DoubleSersic | None
     subhalos: Subhalos
     vortex: Vortex
     camera: Camera | Telescope
 
     def __post_init__(self) -> None:
-        lights = [body(self.source)] + ([] if self.lens_light is None else [self.lens_light])
+        lights = self.lights.values()
         if isinstance(self.camera, Camera) and any(isinstance(light.amplitude, Magnitude) for light in lights):
             raise InputError(f"{self.name}: magnitudes need a telescope, whose zero point says what they are in counts")
+
+    @property
+    def lights(self) -> dict[str, Sersic]:
+        """The Sersic profiles by the beginning of their scalars' names."""
+        lights = {"source": body(self.source)}
+        if isinstance(self.lens_light, DoubleSersic):
+            return lights | {"light": self.lens_light.inner, "outer": self.lens_light.outer}
+        return lights if self.lens_light is None else lights | {"light": self.lens_light}
 
 
 @dataclass(frozen=True)

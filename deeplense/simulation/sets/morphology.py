@@ -87,7 +87,7 @@ def morphology_2019_varied() -> LensSet:
     No images of it are public: all else is taken over from those of the first column.
     """
     first = morphology_2019()
-    assert first.lens_light is not None
+    assert isinstance(first.lens_light, Sersic)
     return replace(
         first,
         name="morphology_2019_varied",

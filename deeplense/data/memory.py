@@ -1,0 +1,89 @@
+"""Images that a program has at hand, arrays or paths, as an `ImageSet` in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from deeplense.content import content_hash
+from deeplense.data.decode import AS_IT_IS, BadImage, Decoded, Reading, open_images, unit_of
+from deeplense.data.decode.pixels import canonical, mended
+from deeplense.data.images import load_images
+from deeplense.data.imageset import ImageSet, Light
+from deeplense.data.mixed import Form, Mixed
+from deeplense.data.opening import Opening
+from deeplense.errors import InputError
+
+Images = ImageSet | np.ndarray | str | Path | Sequence[str | Path | np.ndarray]
+
+
+def as_images(images: Images, how: Opening, bad_images: str = "error") -> ImageSet:
+    """The images as a set, without labels if nothing says them.
+
+    Args:
+        images: a set; an array (H, W), (N, H, W) or (N, C, H, W); a folder, a packed set or a file; or a list of files
+            or of arrays (H, W) or (C, H, W), which may differ in size.
+        how: what to do where there is a choice.
+
+    Raises:
+        InputError: one of them cannot be used.
+    """
+    if isinstance(images, ImageSet):
+        return images
+    if isinstance(images, str | Path):
+        if Path(images).expanduser().is_dir() or not Path(images).expanduser().is_file():
+            return load_images(str(images), bad_images, False, how)
+        images = [images]
+    if isinstance(images, np.ndarray):
+        if images.ndim not in (2, 3, 4):
+            raise InputError(f"images of shape {images.shape}: give (H, W), (N, H, W) or (N, C, H, W)")
+        images = list(images[None] if images.ndim == 2 else images)
+    decoded, paths = [], []
+    for number, one in enumerate(images):
+        path = f"image {number}" if isinstance(one, np.ndarray) else str(one)
+        try:
+            own = [_of_array(one, how.reading)] if isinstance(one, np.ndarray) else _of_file(one, how.reading)
+        except BadImage as error:
+            raise InputError(f"{path} {error}: give another") from None
+        decoded += own
+        paths += [path] if len(own) == 1 else [f"{path}/{place}" for place in range(len(own))]
+    if not decoded:
+        raise InputError("no images were given: give one at least")
+    return image_set(decoded, paths)
+
+
+def image_set(decoded: Sequence[Decoded], paths: list[str]) -> ImageSet:
+    """Decoded images as a set in memory."""
+    forms: list[Form] = [(one.pixels.dtype.name, one.pixels.shape) for one in decoded]
+    if len(set(forms)) == 1:
+        pixels: np.ndarray | Mixed = np.stack([one.pixels for one in decoded])
+    else:
+        raw = b"".join(one.pixels.tobytes() for one in decoded)
+        pixels = Mixed.of(np.frombuffer(raw, np.uint8), forms)
+    return ImageSet(
+        pixels=pixels,
+        labels=None,
+        classes=(),
+        paths=paths,
+        hashes=[content_hash(one.pixels) for one in decoded],
+        light=Light(
+            unit=np.array([one.unit for one in decoded]),
+            high=np.array([one.high for one in decoded]),
+            rgb=np.array([one.rgb for one in decoded]),
+        ),
+    )
+
+
+def _of_array(array: np.ndarray, reading: Reading) -> Decoded:
+    pixels, count = mended(canonical(np.asarray(array)), reading.bad_pixels)
+    rgb = pixels.dtype == np.uint8 and len(pixels) == 3
+    return Decoded(pixels, unit_of(pixels, picture=False), rgb, None, count, float(pixels.max()))
+
+
+def _of_file(file: str | Path, reading: Reading = AS_IT_IS) -> list[Decoded]:
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise InputError(f"{file}: there is no such file")
+    return open_images(path, reading)

@@ -1,0 +1,120 @@
+"""One file that holds a whole set: HDF5 or `.npz` with `images` and `labels`, as Galaxy10 has them."""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deeplense.content import content_hash
+from deeplense.data.cache import Known, cache_folder, complain, key_of, pack_into
+from deeplense.data.decode import BadImage, Decoded, Reading, hdf5, unit_of
+from deeplense.data.decode.pixels import canonical, check_shape, mended
+from deeplense.data.imageset import ImageSet
+from deeplense.data.layout import Listed
+from deeplense.data.names import fold
+from deeplense.data.near import look_of
+from deeplense.data.opening import Opening
+from deeplense.data.packed import is_packed, read_about, read_packed
+from deeplense.errors import InputError
+
+SET_SUFFIXES = (".h5", ".hdf5", ".npz")
+
+IMAGE_NAMES = ("images", "image", "x", "data", "imgs")
+LABEL_NAMES = ("labels", "label", "ans", "y", "targets", "target", "classes", "class")
+
+DAMAGE = (BadImage, OSError, ValueError, KeyError, RuntimeError, MemoryError, EOFError, NotImplementedError, zlib.error,
+          zipfile.BadZipFile)  # fmt: skip
+"""What h5py and numpy raise for wild files."""
+
+_AT_ONCE = 256
+
+
+def read_set_file(file: Path, bad_images: str, how: Opening, labelled: bool = True) -> ImageSet:
+    """The images of `file`, decoded once and kept in the cache.
+
+    Raises:
+        InputError: it has no such arrays, they do not fit each other, or it is damaged.
+    """
+    try:
+        kept = cache_folder() / key_of(file.parent, [Listed(file.name, "", "")], how.reading)
+        if not is_packed(kept):
+            with _opened(file) as arrays:
+                images, labels = _named(file, arrays)
+                listed = [
+                    Listed(f"{file.name}/{index}", name, "")
+                    for index, name in enumerate(_classes(file, images, labels))
+                ]
+                pack_into(kept, file, listed, _decoded(images, how.reading), bad_images)
+    except DAMAGE as error:
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"--data {file}: {told if isinstance(error, BadImage) else f'cannot be read ({told})'}"
+        ) from None
+    found = read_packed(kept, positive=how.positive)
+    if labelled and found.labels is None:
+        raise InputError(f"--data {file}: has no labels ({', '.join(LABEL_NAMES[:4])}): add them")
+    complain(file, read_about(kept)["skipped"], len(found), bad_images)
+    return found
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[dict[str, Any]]:
+    if file.suffix.lower() == ".npz":
+        with np.load(file, allow_pickle=False) as archive:
+            yield {name: archive[name] for name in archive.files}
+    else:
+        with hdf5.opened(file) as content:
+            yield hdf5.arrays(content)
+
+
+def _named(file: Path, arrays: dict[str, Any]) -> tuple[Any, Any]:
+    """Images and labels among the arrays of a file."""
+    names = {fold(name.rsplit("/", 1)[-1]): name for name in arrays}
+    image = next((names[word] for word in IMAGE_NAMES if word in names and arrays[names[word]].ndim >= 3), None)
+    label = next((names[word] for word in LABEL_NAMES if word in names), None)
+    if image is None:
+        listed = ", ".join(f"{name} {tuple(array.shape)}" for name, array in list(arrays.items())[:10])
+        raise BadImage(f"has no array called images of three or four dimensions: it has {listed or 'nothing'}")
+    images, labels = arrays[image], None if label is None else arrays[label]
+    if labels is not None and len(labels) != len(images):
+        raise BadImage(f"has {len(images)} {image} and {len(labels)} {label}")
+    return images, labels
+
+
+def _classes(file: Path, images: Any, labels: Any) -> list[str]:
+    """The class of each image, by name: a number is its name, with zeros before it where there are ten or more."""
+    if labels is None:
+        return [""] * len(images)
+    values = np.asarray(labels[:])
+    if values.ndim == 2 and values.shape[1] > 1:  # one column a class
+        values = values.argmax(1)
+    values = values.reshape(len(images))
+    if values.dtype.kind in "SO":
+        return [value.decode() if isinstance(value, bytes) else str(value) for value in values.tolist()]
+    if values.dtype.kind == "U":
+        return [str(value) for value in values.tolist()]
+    if values.dtype.kind not in "buif" or (values != np.round(values)).any():
+        raise BadImage("has labels that are no whole numbers and no names")
+    whole = values.astype(np.int64)
+    digits = len(str(int(whole.max()))) if len(whole) else 1
+    return [f"{value:0{digits}d}" for value in whole.tolist()]
+
+
+def _decoded(images: Any, reading: Reading) -> Iterator[list[Known] | str]:
+    check_shape(tuple(images.shape[1:]), images.dtype.itemsize)
+    for start in range(0, len(images), _AT_ONCE):
+        for array in np.asarray(images[start : start + _AT_ONCE]):
+            try:
+                pixels, count = mended(canonical(array), reading.bad_pixels)
+            except BadImage as error:
+                yield str(error)
+                continue
+            rgb = pixels.dtype == np.uint8 and len(pixels) == 3
+            image = Decoded(pixels, unit_of(pixels, picture=False), rgb, None, count, float(pixels.max()))
+            yield [Known(image, content_hash(pixels), look_of(pixels, rgb))]

@@ -1,0 +1,94 @@
+"""What is kept beside the weights of a localiser: what its numbers are worth, and how lengths are measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from deeplense.data.imageset import ImageSet
+from deeplense.evaluation.card import Card
+from deeplense.localisation.detections import Detections, detect
+from deeplense.localisation.likelihood import expected_between
+from deeplense.localisation.matching import match
+from deeplense.localisation.network import LOG_DENSITY
+from deeplense.localisation.promise import Promise, sigma_factor
+from deeplense.localisation.scores import Findings, pairs
+from deeplense.localisation.truth import Scale, TrueSubhalos, scale_of
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LocaliserCard(Card):
+    """`best/model.json` of a localiser."""
+
+    architecture: str = "resnet18-pyramid"
+    pixel_scale: float | None = None
+    """arcsec of a stored pixel of the images that it was trained on; None: not known, and lengths are in pixels."""
+    val_loss: float | None = None
+    number_factor: float = 1.0
+    """By which the network's expected numbers are too small."""
+    any_promise: tuple[float, float, float] = (0.0, 1.0, 1.0)
+    """From the expected number in an image to the probability of any: the fields of `Promise`."""
+    detection_promise: tuple[float, float, float] = (0.0, 1.0, 1.0)
+    """The same from the integral round a detection to its probability."""
+    position_factor: float = 1.0
+    mass_factor: float = 1.0
+    """By which the network's sigmas are too small."""
+
+    @classmethod
+    def read(cls, content: dict[str, Any]) -> Self:
+        """See `Card.read`."""
+        own = {name: tuple(content[name]) for name in ("any_promise", "detection_promise")}
+        return super().read({**content, **own})
+
+    def lengths(self, images: ImageSet) -> Scale:
+        """How lengths are measured in images, which may not be those of the run: by their own pixels."""
+        return scale_of(images, self.crop, self.image_size)
+
+    def findings(self, outputs: torch.Tensor, edges: np.ndarray) -> Findings:
+        """What the network's words (n, 6, h, w) mean, in bins of log10 mass."""
+        expected = self.number_factor * outputs[:, LOG_DENSITY].exp().sum((1, 2)).double().cpu().numpy()
+        detections = self._with_sigmas(detect(outputs))
+        return Findings(
+            expected=expected,
+            p_any=Promise(*self.any_promise).probability(expected),
+            detections=detections,
+            probability=Promise(*self.detection_promise).probability(detections.expected),
+            edges=edges,
+            expected_in=self.number_factor * expected_between(outputs, edges),
+        )
+
+    def calibrated(self, outputs: torch.Tensor, truth: TrueSubhalos, scale: Scale) -> LocaliserCard:
+        """With promises and factors that fit validation images, of whose subhalos `truth` has those in view."""
+        there = truth.mass > 0
+        total = float(outputs[:, LOG_DENSITY].exp().sum())
+        number_factor = float(there.sum()) / total if there.any() else 1.0
+        plain = dataclasses.replace(self, number_factor=number_factor, position_factor=1.0, mass_factor=1.0)
+        findings = plain.findings(outputs, np.array([0.0, 1.0]))
+        matches = match(findings.detections, truth, scale)
+        of_any = Promise.fitted(findings.expected, truth.present)
+        of_detections = Promise.fitted(findings.detections.expected, matches.subhalo >= 0)
+        likely = dataclasses.replace(findings, probability=of_detections.probability(findings.detections.expected))
+        number, row, place = pairs(likely, truth, matches)
+        own = findings.detections.take(number)
+        dx = (own.x - scale.to_cells(truth.x[row, place])) / own.x_sigma
+        dy = (own.y - scale.to_cells(truth.y[row, place])) / own.y_sigma
+        dm = own.log10_mass - np.log10(truth.mass[row, place]) if len(row) else np.zeros(0)
+        return dataclasses.replace(
+            self,
+            number_factor=number_factor,
+            any_promise=dataclasses.astuple(of_any),
+            detection_promise=dataclasses.astuple(of_detections),
+            position_factor=sigma_factor(np.concatenate([dx, dy]), np.ones(2 * len(dx))),
+            mass_factor=sigma_factor(dm, own.log10_mass_sigma),
+        )
+
+    def _with_sigmas(self, found: Detections) -> Detections:
+        return dataclasses.replace(
+            found,
+            x_sigma=found.x_sigma * self.position_factor,
+            y_sigma=found.y_sigma * self.position_factor,
+            log10_mass_sigma=found.log10_mass_sigma * self.mass_factor,
+        )

@@ -1,0 +1,109 @@
+"""Use a localiser: predict, calibrate, find, score where there is truth, and write the folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from deeplense.config import EvaluateConfig
+from deeplense.evaluation.familiar import predict_and_look
+from deeplense.evaluation.foreign import Foreignness, Heed, look_up
+from deeplense.localisation.card import LocaliserCard
+from deeplense.localisation.limit import limit_of
+from deeplense.localisation.network import CELL
+from deeplense.localisation.scores import Findings, mass_edges, score
+from deeplense.localisation.told import say
+from deeplense.localisation.truth import TrueSubhalos, has_truth, read_truth
+from deeplense.localisation.write import Located, write_evaluation
+from deeplense.task import Evaluation, Scored, Trained
+from deeplense.tracking.tracker import Tracker
+
+MIN_PROBABILITY = 0.1
+"""Of what is listed in `detections.csv`, unless `--min-probability` says otherwise."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalisationEvaluation(Evaluation):
+    """Scores of a localiser, and what they are of."""
+
+    scores: dict[str, Any]
+    scored: Scored
+    findings: Findings
+    foreign: Foreignness | None = None
+
+    def said(self) -> str:
+        count = len(self.scored.indices)
+        known = "n" in self.scores or "by_mass" in self.scores
+        scores = say(self.scores) if known else f"{count} images without truth: see detections.csv"
+        return "\n".join([*(self.foreign.said() if self.foreign else []), scores])
+
+    def track(self, tracker: Tracker, part: str, step: int) -> None:
+        """Numbers, and the table by mass."""
+        tracker.log_numbers(part, self.scores, step)
+        columns = [
+            "from",
+            "to",
+            "n",
+            "found at FPR 1 %",
+            "placed at FPR 1 %",
+            "found at FPR 10 %",
+            "placed at FPR 10 %",
+        ]
+        rows = [
+            [row["from"], row["to"], row["n"]]
+            + [row[rate][what]["rate"] for rate in ("fpr_0.01", "fpr_0.1") for what in ("found", "placed")]
+            for row in self.scores.get("by_mass", [])
+        ]
+        tracker.log_table(f"{part}/by_mass", columns, rows, step)
+
+
+def evaluate(
+    trained: Trained,
+    scored: Scored,
+    folder: Path,
+    accelerator: Accelerator | None = None,
+    asked: EvaluateConfig | None = None,
+) -> LocalisationEvaluation | None:
+    """See `Task.evaluate`. In float32; scores, figures and the limit where there is truth.
+
+    Raises:
+        InputError: `--foreign` forbids it.
+    """
+    card, images, indices = trained.card, scored.images, scored.indices
+    assert isinstance(card, LocaliserCard)
+    scale = card.lengths(images)
+    heed: Heed = "say" if asked is None else asked.foreign
+    known = look_up(trained.familiarity, trained.folder, heed, tell=accelerator is None)
+    truth: TrueSubhalos | None = None
+    if has_truth(images):
+        where = trained.config.data.data if asked is None or asked.data is None else asked.data
+        truth = read_truth(images, where).take(indices).seen(scale.half)
+    batch_size = None if asked is None else asked.batch_size
+    said, look = predict_and_look(trained.network, scored.store, indices, known, batch_size, accelerator)
+    if accelerator is not None and not accelerator.is_main_process:
+        return None
+    cells = (card.image_size + CELL - 1) // CELL
+    outputs = said.reshape(len(said), -1, cells, cells)
+    foreign = None if look is None else Foreignness.of(look, heed, scored.title)
+    if foreign is not None:
+        rows = np.flatnonzero(~foreign.left_out)
+        outputs, look = outputs[torch.from_numpy(rows).to(outputs.device)], foreign.look.take(rows)
+        scored, truth = dataclasses.replace(scored, indices=indices[rows]), truth and truth.take(rows)
+    findings = card.findings(outputs, mass_edges(truth))
+    scores: dict[str, Any] = {}
+    limit = None
+    if truth is not None:
+        scores = score(findings, truth, scale)
+        limit = limit_of(images, scored.indices, truth, findings)
+        if limit is not None:
+            scores["limit"] = limit.summary
+    least = asked.min_probability if asked is not None and asked.min_probability is not None else MIN_PROBABILITY
+    about = {} if foreign is None else foreign.summary()
+    located = Located(scored, findings, truth, scale, scores, limit, outputs[:, 0].exp(), least, foreign, look)
+    write_evaluation(folder, located, [images.paths[index] for index in indices])
+    return LocalisationEvaluation(scores | about, scored, findings, foreign)
