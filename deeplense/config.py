@@ -194,6 +194,13 @@ class OptimizationConfig(_Settings):
     label_smoothing: float = 0.0
     """Part of each training label that goes to all classes alike, against needless certainty.
     The training loss is then that of such labels; the validation loss is not."""
+    balance: Literal["none", "loss", "batches"] = "none"
+    """Classes of unequal size. loss: an image of a rare class counts more; batches: drawn evenly from all classes, so
+    that images of a rare one come several times an epoch. Probabilities are then those of even classes, until the
+    temperature and the threshold are fitted on validation images."""
+    choose_by: Literal["auto", "roc_auc", "average_precision", "log_loss"] = "auto"
+    """The validation score that chooses the weights. auto: ROC AUC, or the average precision where the class of label 1
+    (of more than two: any) has less than 5 % of the images."""
     ema_decay: float | None = None
     """Decay a step of a moving average of the weights, which then is what is scored and kept; none: off."""
     patience: int | None = None
@@ -347,6 +354,10 @@ class TrainConfig(_Settings):
         _require(
             self.calibration.fpr is None or self.split.val_fraction > 0,
             f"--fpr {self.calibration.fpr} needs validation images: give --val-fraction above 0",
+        )
+        _require(
+            not self.simulation.online or self.optimization.balance == "none",
+            f"--balance {self.optimization.balance}: --online draws classes evenly: leave it out",
         )
         _require(
             not self.simulation.online or self.simulation.epoch_images >= self.optimization.batch_size,

@@ -239,7 +239,7 @@ def test_the_ten_lines_of_the_page(run, others, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     environment |= {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "TORCH_COMPILE_DISABLE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     assert "sub" in done.stdout
@@ -361,7 +361,7 @@ def test_a_locale_that_knows_no_utf_8(run, others):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert "gr" in done.stdout

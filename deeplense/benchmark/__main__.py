@@ -9,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from deeplense.benchmark import familiar, growth, load, online, processes, simulate, start, train
+from deeplense.benchmark import familiar, growth, load, online, processes, simulate, start, together, train
 from deeplense.cli import parse
 from deeplense.errors import run_command
 
@@ -24,6 +24,7 @@ BENCHMARKS: dict[type, tuple[Callable[[Any], Result], Callable[[Result], None]]]
     online.Online: (online.measure, online.show),
     processes.Processes: (processes.measure, processes.show),
     familiar.Familiar: (familiar.measure, familiar.show),
+    together.All: (together.measure, together.show),
 }
 """What measures by which settings, and what prints the result for a reader."""
 
@@ -31,14 +32,17 @@ BENCHMARKS: dict[type, tuple[Callable[[Any], Result], Callable[[Result], None]]]
 def main() -> None:
     """Parse, measure, print."""
     commands = {kind.__name__.lower(): kind for kind in BENCHMARKS}
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["--table"]:
+        arguments = ["all", *arguments]  # nothing is measured, so no benchmark needs a name
     wanted: Any = parse(
         tyro.extras.subcommand_type_from_defaults({name: kind() for name, kind in commands.items()}),
-        sys.argv[1:],
+        arguments,
         "Measurements of this machine: medians of several rounds, with their spread and the versions measured.",
     )
     measure, show = BENCHMARKS[type(wanted)]
     result = measure(wanted)
-    if wanted.json:
+    if wanted.json is True:
         print(json.dumps(result))
     else:
         show(result)

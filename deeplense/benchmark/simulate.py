@@ -1,20 +1,30 @@
 """How fast images are simulated, against lenstronomy on the same cores.
 
-Ours are whole images of `model_i`, 150 pixels and 25 subhalos: drawn, rendered, photographed, with noise. Those of
-lenstronomy are noise-free, of parameters that were drawn before. The two take turns, so that whatever else the machine
-does falls on both; each has a warm-up that is not counted (compilation, caches).
+Ours are whole images: drawn, rendered, photographed, with noise. Those of lenstronomy are noise-free, of parameters
+that were drawn before. They are images of `model_i`, 150 pixels and 25 point masses; or with `--subhalos N` of
+`hst_subhalo`, 80 pixels of 2 x 2 points, with N truncated NFW halos: of 10^8 to 10^11 Msun for one, of the mass
+function of cold dark matter down to 10^6 Msun for more. The two take turns, so that whatever else the machine does
+falls on both; each has a warm-up that is not counted (compilation, caches).
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from deeplense.benchmark.measuring import Benchmark, about, heading, rates, shown
 from deeplense.errors import InputError
+
+if TYPE_CHECKING:
+    from deeplense.simulation.draw import Draws
+    from deeplense.simulation.sets import LensSet
+
+Models = list[tuple[str, dict[str, float]]]
+"""Names and parameters of lenstronomy's profiles."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +37,13 @@ class Simulate(Benchmark):
     """Timed turns of each."""
     cores: int = 1
     """CPU cores for ours. lenstronomy runs on one: it is compared by the core."""
+    subhalos: int | None = None
+    """Of hst_subhalo, in each image; none: images of model_i."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.subhalos is not None and self.subhalos < 1:
+            raise InputError(f"--subhalos {self.subhalos}: give 1 or more")
         if not 1 <= self.cores <= (os.cpu_count() or 1):
             raise InputError(f"--cores {self.cores}: give 1 to {os.cpu_count()}, the cores of this machine")
 
@@ -51,8 +65,13 @@ def measure(wanted: Simulate) -> dict[str, Any]:
         raise InputError(f"--device {wanted.device}: there is no such device here; give cpu")
     torch.set_num_threads(wanted.cores)
     on_cpu = wanted.device == "cpu"
-    ours_count, theirs_count = (1024, 64) if on_cpu else (65_536, 64)
-    ours, theirs = _our_images(wanted.device, ours_count), _their_images(theirs_count)
+    lens_set = _lens_set(wanted.subhalos)
+    # Seconds a round for either: fewer images where each has more to sum.
+    ours_count = 1024 if on_cpu else 65_536
+    theirs_count = 64
+    if wanted.subhalos is not None:
+        ours_count, theirs_count = max(ours_count // (3 + wanted.subhalos // 30) // 32, 1) * 32, 2
+    ours, theirs = _our_images(lens_set, wanted.device, ours_count), _their_images(lens_set, theirs_count)
     ours(), theirs()
     our_times, their_times = [], []
     for _ in range(wanted.rounds):
@@ -71,14 +90,25 @@ def measure(wanted: Simulate) -> dict[str, Any]:
     }
 
 
-def _our_images(device: str, count: int) -> Callable[[], None]:
+def _lens_set(subhalos: int | None) -> LensSet:
+    from deeplense.simulation.priors import Fixed, PowerLaw
+    from deeplense.simulation.sets import find_set
+
+    if subhalos is None:
+        return find_set("model_i")
+    lens_set = find_set("hst_subhalo")
+    mass = lens_set.subhalos.mass if subhalos == 1 else PowerLaw(-1.9, 1e6, 1e10)
+    return replace(lens_set, subhalos=replace(lens_set.subhalos, number=Fixed(subhalos), mass=mass))
+
+
+def _our_images(lens_set: LensSet, device: str, count: int) -> Callable[[], None]:
     """Makes `count` new images at each call, on the device, and waits for the last."""
     import torch
 
-    from deeplense.simulation.sets import find_classes, find_set
+    from deeplense.simulation.sets import find_classes
     from deeplense.simulation.simulator import Simulator
 
-    simulator = Simulator(find_set("model_i"), find_classes(["cdm"]), 0, device)
+    simulator = Simulator(lens_set, find_classes(["cdm"]), 0, device)
     at_once = min(count, 4096)  # as a program would ask for them: all of 65,536 do not fit everywhere
 
     def make() -> None:
@@ -90,7 +120,7 @@ def _our_images(device: str, count: int) -> Callable[[], None]:
     return make
 
 
-def _their_images(count: int) -> Callable[[], None]:
+def _their_images(lens_set: LensSet, count: int) -> Callable[[], None]:
     """Renders `count` images with lenstronomy, with the telescope and without noise."""
     try:
         from lenstronomy.Data.imaging_data import ImageData  # type: ignore[import-untyped]
@@ -104,14 +134,15 @@ def _their_images(count: int) -> Callable[[], None]:
     import torch
 
     from deeplense.simulation.instruments import Gaussian
-    from deeplense.simulation.sets import find_classes, find_set
+    from deeplense.simulation.sets import find_classes
     from deeplense.simulation.simulator import Simulator
 
-    lens_set = find_set("model_i")
     camera = lens_set.camera
     assert isinstance(camera.psf, Gaussian)
     number = torch.arange(count)
     draws = Simulator(lens_set, find_classes(["cdm"]), 0, "cpu").draw(number, torch.zeros_like(number))
+    lenses = [_their_lenses(draws, image, lens_set) for image in range(count)]
+    sources = [_their_sources(draws, image) for image in range(count)]
     side, scale = camera.pixels, camera.pixel_scale
     corner = -0.5 * (side - 1) * scale
     model = ImageModel(
@@ -122,25 +153,51 @@ def _their_images(count: int) -> Callable[[], None]:
             transform_pix2angle=scale * np.eye(2),
         ),
         PSF(psf_type="GAUSSIAN", fwhm=camera.psf.fwhm, pixel_size=scale, truncation=camera.psf.truncation),
-        lens_model_class=LensModel(["SIE", "SHEAR"] + ["POINT_MASS"] * draws.x.shape[1]),
-        source_model_class=LightModel(["SERSIC_ELLIPSE"]),
-        kwargs_numerics={"supersampling_factor": 1, "supersampling_convolution": False},
+        lens_model_class=LensModel([name for name, _ in lenses[0]]),
+        source_model_class=LightModel([name for name, _ in sources[0]]),
+        kwargs_numerics={
+            "supersampling_factor": camera.oversample,
+            "supersampling_convolution": camera.oversample > 1,
+        },
     )
-    own = {name: values.tolist() for name, values in draws.scalars.items()}
-    lenses, sources = [], []
-    for image in range(count):
-        halo = {"theta_E": own["einstein_radius"][image], "e1": 0.1, "e2": 0.0, "center_x": 0.0, "center_y": 0.0}
-        places = zip(draws.radius[image].tolist(), draws.x[image].tolist(), draws.y[image].tolist(), strict=True)
-        masses = [{"theta_E": radius, "center_x": x, "center_y": y} for radius, x, y in places]
-        lenses.append([halo, {"gamma1": 0.05, "gamma2": 0.0}, *masses])
-        source = {"amp": 20.0, "R_sersic": 0.25, "n_sersic": 1.0, "e1": -0.1, "e2": 0.1}
-        sources.append([source | {"center_x": own["source_x"][image], "center_y": own["source_y"][image]}])
 
     def make() -> None:
         for lens, source in zip(lenses, sources, strict=True):
-            model.image(lens, source)
+            model.image([values for _, values in lens], [values for _, values in source])
 
     return make
+
+
+def _their_lenses(draws: Draws, image: int, lens_set: LensSet) -> Models:
+    """Main lens, shear and subhalos in lenstronomy's terms, but for numbers that make no difference to its speed."""
+    own = {name: float(values[image]) for name, values in draws.scalars.items()}
+    ellipse = {"theta_E": own["einstein_radius"], "e1": 0.1, "e2": 0.0, "center_x": 0.0, "center_y": 0.0}
+    shear = {"gamma1": 0.05, "gamma2": 0.0}
+    per_mass = (part[image].tolist() for part in (draws.x, draws.y, draws.radius, draws.scale))
+    masses = list(zip(*per_mass, strict=True))
+    if lens_set.subhalos.profile is None:
+        points = [{"theta_E": radius, "center_x": x, "center_y": y} for x, y, radius, _ in masses]
+        return [("SIE", ellipse), ("SHEAR", shear), *(("POINT_MASS", point) for point in points)]
+    lenses: Models = [("EPL", {**ellipse, "gamma": own["slope"]}), ("SHEAR", shear)]
+    for order in (3, 4):
+        strength = {"m": order, "a_m": own[f"multipole{order}"], "phi_m": own[f"multipole{order}_angle"]}
+        lenses.append(("MULTIPOLE", {**strength, "center_x": 0.0, "center_y": 0.0}))
+    for x, y, radius, scale in masses:
+        # 2.1321 scale masses are all of a halo that is truncated at 20 scale radii.
+        at_scale = radius**2 * (1 - math.log(2)) / (2.1321 * scale)
+        halo = {"Rs": scale, "alpha_Rs": at_scale, "r_trunc": 20 * scale, "center_x": x, "center_y": y}
+        lenses.append(("TNFW", halo))
+    return [*lenses, ("CONVERGENCE", {"kappa": -0.001, "ra_0": 0.0, "dec_0": 0.0})]
+
+
+def _their_sources(draws: Draws, image: int) -> Models:
+    own = {name: float(values[image]) for name, values in draws.scalars.items()}
+    body = {"amp": own["source_amplitude"], "R_sersic": own["source_radius"], "n_sersic": 1, "e1": -0.1, "e2": 0.1}
+    sources: Models = [("SERSIC_ELLIPSE", {**body, "center_x": own["source_x"], "center_y": own["source_y"]})]
+    for x, y, radius, amplitude in draws.clumps[image].T.tolist():
+        clump = {"amp": amplitude, "R_sersic": radius, "n_sersic": 1, "center_x": x, "center_y": y}
+        sources.append(("SERSIC", clump))
+    return sources
 
 
 def _seconds(work: Callable[[], None]) -> float:

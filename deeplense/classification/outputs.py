@@ -8,16 +8,27 @@ from __future__ import annotations
 import torch
 
 
-def loss_function(classes: int, logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+def loss_function(
+    classes: int,
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    smoothing: float = 0.0,
+    weights: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Mean cross-entropy in nats: binary for two classes (logits (B, 1)), softmax for more (logits (B, K)).
 
     Args:
         smoothing: part of each label that goes to all classes alike, itself among them.
+        weights: (K,) of the images of each class; None: all count alike.
     """
+    own = None if weights is None else weights[labels]
     if classes == 2:
         smooth = labels.float() * (1 - smoothing) + smoothing / 2
-        return torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0].float(), smooth)
-    return torch.nn.functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0].float(), smooth, own)
+    if own is None:
+        return torch.nn.functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+    each = torch.nn.functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing, reduction="none")
+    return (own * each).mean()
 
 
 def probabilities(logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from deeplense.classification.card import ModelCard
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     from deeplense.simulation.draw import Draws
 
+RARE = 0.05
+"""Share of the images below which a class is one to be found, and its average precision says more than ROC AUC."""
+
 VALIDATION_SCORES = ("roc_auc", "roc_auc_low", "roc_auc_high", "accuracy", "average_precision", "brier", "ece")
 """What `metrics.jsonl` has of each epoch beside the loss."""
 
@@ -41,6 +45,9 @@ class Classification(Task):
     def __init__(self, config: TrainConfig, classes: tuple[str, ...]) -> None:
         super().__init__(config, classes)
         refuse_rate(config.calibration.fpr, classes)
+        self.chosen_by: str = config.optimization.choose_by
+        self.weights: torch.Tensor | None = None
+        """(K,) of the images of each class in the loss."""
 
     def network(self) -> torch.nn.Module:
         return build_model(len(self.classes), self.config.data.channels)
@@ -49,13 +56,22 @@ class Classification(Task):
         """Labels, which no augmentation changes."""
         assert images.labels is not None
         labels = torch.from_numpy(images.labels).to(device)
+        shares = np.bincount(images.labels, minlength=len(self.classes)) / len(images)
+        if self.config.optimization.balance == "loss":
+            # Of mean 1, so that the learning rate means what it meant.
+            weights = 1 / (len(self.classes) * np.maximum(shares, 1 / len(images)))
+            self.weights = torch.from_numpy(weights.astype(np.float32)).to(device)
+        rare = shares[1] if len(shares) == 2 else shares.min()
+        if self.chosen_by == "auto":
+            self.chosen_by = "average_precision" if rare < RARE else "roc_auc"
         return lambda index, maps: labels[index]
 
     def drawn_targets(self, draws: Draws, maps: torch.Tensor) -> torch.Tensor:
         return draws.label
 
     def loss(self, outputs: torch.Tensor, targets: Any) -> torch.Tensor:
-        return loss_function(len(self.classes), outputs, targets, self.config.optimization.label_smoothing)
+        smoothing = self.config.optimization.label_smoothing
+        return loss_function(len(self.classes), outputs, targets, smoothing, self.weights)
 
     def captions(self, targets: Any, count: int) -> list[str]:
         return [self.classes[label] for label in targets.tolist()]
@@ -67,12 +83,16 @@ class Classification(Task):
         return {name: scores[name] for name in VALIDATION_SCORES} | {"loss": scores["log_loss"]}
 
     def rank(self, scores: dict[str, float]) -> tuple[float, ...]:
-        """By the area under the ROC curve; a small validation part is soon ranked without a fault, and then the loss
-        still tells the better weights."""
-        return scores["roc_auc"], -scores["loss"]
+        """By `--choose-by`: the area under the ROC curve; a small validation part is soon ranked without a fault, and
+        then the loss still tells the better weights."""
+        if self.chosen_by == "log_loss":
+            return (-scores["loss"],)
+        return scores["average_precision" if self.chosen_by == "average_precision" else "roc_auc"], -scores["loss"]
 
     def told(self, scores: dict[str, float]) -> str:
-        return f"ROC AUC {scores['roc_auc']:.5f}, accuracy {scores['accuracy']:.4f}"
+        precision = f", average precision {scores['average_precision']:.5f}"
+        own = precision if self.chosen_by == "average_precision" else ""
+        return f"ROC AUC {scores['roc_auc']:.5f}{own}, accuracy {scores['accuracy']:.4f}"
 
     def card(self, epoch: int, said: Said | None, scores: dict[str, float]) -> ModelCard:
         """With the temperature and the threshold that the validation images give."""

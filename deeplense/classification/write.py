@@ -167,7 +167,7 @@ def say(scores: dict[str, Any]) -> str:
             f"ROC AUC {scores['roc_auc']:.5f} [{scores['roc_auc_low']:.5f}, {scores['roc_auc_high']:.5f}], "
             f"accuracy {scores['accuracy']:.4f}, {scores['errors']} of {scores['n']} images wrong"
         )
-    lines = [first]
+    lines = [first, scores["few"]] if "few" in scores else [first]
     calibration, symmetry = scores["calibration"], scores["symmetry"]
     if calibration["after"] is None:
         lines.append(f"not calibrated: {calibration['reason']}")

@@ -57,6 +57,8 @@ class TrainBatches:
     seed: int
     rank: int = 0
     world: int = 1
+    even: np.ndarray | None = None
+    """(n,) the class of each of `indices`, where all are to come equally often; None: each image once an epoch."""
 
     def __post_init__(self) -> None:
         assert self.batch_size % (self.world * self.parts) == 0
@@ -69,6 +71,8 @@ class TrainBatches:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[torch.Tensor, Any]]:
         """This process's part of the batches `start`, `start + 1`, ... of an epoch: `parts` items for each."""
         order, draws = epoch_plan(self.seed, epoch, len(self.indices))
+        if self.even is not None:
+            order = even_order(self.seed, epoch, self.even)
         index = self.indices[order]
         places = [
             slice(place, place + self._share)
@@ -148,6 +152,22 @@ def epoch_plan(seed: int, epoch: int, count: int) -> tuple[np.ndarray, np.ndarra
     """Order of the images (count,) int64, and three uniform draws (count, 3) float32 for each place in it."""
     random = np.random.default_rng([seed, epoch])
     return random.permutation(count), random.random((count, 3), dtype=np.float32)
+
+
+def even_order(seed: int, epoch: int, labels: np.ndarray) -> np.ndarray:
+    """Images (n,) int64 of an epoch in which all classes of `labels` (n,) come equally often, in any order.
+
+    Each class goes through its images in one random order after another: none comes again before all have come.
+    """
+    random = np.random.default_rng([seed, epoch, 1])
+    count, classes = len(labels), np.unique(labels)
+    turns = random.permutation(np.resize(classes, count))
+    order = np.empty(count, dtype=np.int64)
+    for label in classes:
+        places, own = np.flatnonzero(turns == label), np.flatnonzero(labels == label)
+        rounds = -(-len(places) // len(own))
+        order[places] = np.concatenate([random.permutation(own) for _ in range(rounds)])[: len(places)]
+    return order
 
 
 def plain_batches(store: PixelStore, indices: np.ndarray, batch_size: int) -> Iterator[torch.Tensor]:

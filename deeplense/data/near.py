@@ -26,7 +26,7 @@ NEAR = 0.016
 """The distance, as a part of the whole image's length, below which two images are one."""
 
 _FLAT = 1e-6
-_ROWS = 2048
+_ROWS = 512
 
 
 def look_of(image: np.ndarray, rgb: bool = False) -> np.ndarray:

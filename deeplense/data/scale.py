@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from deeplense.data.imageset import ImageSet
+from deeplense.data.opening import tell
 
 GREY = ("8-bit", "16-bit")
 FULL = {"8-bit": 255.0, "16-bit": 65535.0}
@@ -99,6 +100,18 @@ def strangers(images: ImageSet, scale: Scale) -> list[str]:
     if scale.by != "levels":
         return []
     return [images.paths[row] for row in np.flatnonzero(np.isnan(whites(images, scale)))]
+
+
+def mention_strangers(images: ImageSet, scale: Scale) -> None:
+    """Say which images cannot be brought to the grey levels of the others."""
+    found = strangers(images, scale)
+    if found:
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        tell(
+            f"{len(found)} images are no grey levels, as the others are ({', '.join(found[:3])}{more}): each is scaled "
+            "by its own smallest and largest number",
+            "warning",
+        )
 
 
 def say_scale(images: ImageSet, scale: Scale) -> str:

@@ -100,7 +100,7 @@ class Foreignness:
         rows = np.flatnonzero(self.left_out)
         if not len(rows):
             return
-        with file.open("w", newline="") as table:
+        with file.open("w", newline="", encoding="utf-8") as table:
             writer = csv.writer(table)
             writer.writerow(["path", "familiarity", "strangeness"])
             for row in rows[np.argsort(-self.look.strangeness[rows], kind="stable")]:

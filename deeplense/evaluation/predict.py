@@ -53,7 +53,7 @@ def predict(
     world, rank = (1, 0) if accelerator is None else (accelerator.num_processes, accelerator.process_index)
     share = -(-len(indices) // world)
     batch_size = batch_size or eval_batch(store.device, store.config.image_size)
-    if store.device.type != "cpu" or model._compiled_call_impl is not None:
+    if store.device.type != "cpu" or getattr(model, "_compiled_call_impl", None) is not None:
         # Batches of one shape: another one would be compiled once more, or cuDNN would choose its convolutions anew.
         parts = -(-share // batch_size)
         batch_size = -(-share // parts) if parts else batch_size

@@ -14,7 +14,8 @@ from deeplense.data.images import load_images
 from deeplense.data.imageset import ImageSet
 from deeplense.data.names import parse_class_map, translated
 from deeplense.data.near import looks_of, near_pairs
-from deeplense.data.opening import opening_of
+from deeplense.data.opening import opening_of, tell
+from deeplense.data.scale import mention_strangers, say_scale
 from deeplense.data.simulated import load_data, mention_folder, simulated
 from deeplense.data.split import PARTS, read_looks, read_split, refuse_other_labels
 from deeplense.errors import InputError
@@ -45,6 +46,9 @@ def choose_images(
         images, indices = own_images(run, card, trained, config.part, config)
         return images, indices, {"split": config.part, "data": config.data or trained.data.data}
     images, indices, left_out = other_images(run, card, config)
+    if card.scale is not None:
+        tell(f"pixels: {say_scale(images, card.scale)}")
+        mention_strangers(images, card.scale)
     return images, indices, {"data": config.data, "left_out_since_learned_from": left_out}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -26,15 +27,21 @@ class LocaliserCard(Card):
     pixel_scale: float | None = None
     """arcsec of a stored pixel of the images that it was trained on; None: not known, and lengths are in pixels."""
     val_loss: float | None = None
-    any_offset: float = 0.0
-    any_slope: float = 1.0
-    """In log-odds, from the expected number in an image to the probability of any: `Promise`."""
-    detection_offset: float = 0.0
-    detection_slope: float = 1.0
+    number_factor: float = 1.0
+    """By which the network's expected numbers are too small."""
+    any_promise: tuple[float, float, float] = (0.0, 1.0, 1.0)
+    """From the expected number in an image to the probability of any: the fields of `Promise`."""
+    detection_promise: tuple[float, float, float] = (0.0, 1.0, 1.0)
     """The same from the integral round a detection to its probability."""
     position_factor: float = 1.0
     mass_factor: float = 1.0
     """By which the network's sigmas are too small."""
+
+    @classmethod
+    def read(cls, content: dict[str, Any]) -> Self:
+        """See `Card.read`."""
+        own = {name: tuple(content[name]) for name in ("any_promise", "detection_promise")}
+        return super().read({**content, **own})
 
     def lengths(self, images: ImageSet) -> Scale:
         """How lengths are measured in images, which may not be those of the run: by their own pixels."""
@@ -42,25 +49,28 @@ class LocaliserCard(Card):
 
     def findings(self, outputs: torch.Tensor, edges: np.ndarray) -> Findings:
         """What the network's words (n, 6, h, w) mean, in bins of log10 mass."""
-        expected = outputs[:, LOG_DENSITY].exp().sum((1, 2)).double().cpu().numpy()
+        expected = self.number_factor * outputs[:, LOG_DENSITY].exp().sum((1, 2)).double().cpu().numpy()
         detections = self._with_sigmas(detect(outputs))
         return Findings(
             expected=expected,
-            p_any=Promise(self.any_offset, self.any_slope).probability(expected),
+            p_any=Promise(*self.any_promise).probability(expected),
             detections=detections,
-            probability=Promise(self.detection_offset, self.detection_slope).probability(detections.expected),
+            probability=Promise(*self.detection_promise).probability(detections.expected),
             edges=edges,
-            expected_in=expected_between(outputs, edges),
+            expected_in=self.number_factor * expected_between(outputs, edges),
         )
 
     def calibrated(self, outputs: torch.Tensor, truth: TrueSubhalos, scale: Scale) -> LocaliserCard:
-        """With lines and factors that fit validation images, of whose subhalos `truth` has those in view."""
-        plain = dataclasses.replace(self, position_factor=1.0, mass_factor=1.0)
+        """With promises and factors that fit validation images, of whose subhalos `truth` has those in view."""
+        there = truth.mass > 0
+        total = float(outputs[:, LOG_DENSITY].exp().sum())
+        number_factor = float(there.sum()) / total if there.any() else 1.0
+        plain = dataclasses.replace(self, number_factor=number_factor, position_factor=1.0, mass_factor=1.0)
         findings = plain.findings(outputs, np.array([0.0, 1.0]))
         matches = match(findings.detections, truth, scale)
-        any_line = Promise.fitted(findings.expected, truth.present)
-        line = Promise.fitted(findings.detections.expected, matches.subhalo >= 0)
-        likely = dataclasses.replace(findings, probability=line.probability(findings.detections.expected))
+        of_any = Promise.fitted(findings.expected, truth.present)
+        of_detections = Promise.fitted(findings.detections.expected, matches.subhalo >= 0)
+        likely = dataclasses.replace(findings, probability=of_detections.probability(findings.detections.expected))
         number, row, place = pairs(likely, truth, matches)
         own = findings.detections.take(number)
         dx = (own.x - scale.to_cells(truth.x[row, place])) / own.x_sigma
@@ -68,10 +78,9 @@ class LocaliserCard(Card):
         dm = own.log10_mass - np.log10(truth.mass[row, place]) if len(row) else np.zeros(0)
         return dataclasses.replace(
             self,
-            any_offset=any_line.offset,
-            any_slope=any_line.slope,
-            detection_offset=line.offset,
-            detection_slope=line.slope,
+            number_factor=number_factor,
+            any_promise=dataclasses.astuple(of_any),
+            detection_promise=dataclasses.astuple(of_detections),
             position_factor=sigma_factor(np.concatenate([dx, dy]), np.ones(2 * len(dx))),
             mass_factor=sigma_factor(dm, own.log10_mass_sigma),
         )

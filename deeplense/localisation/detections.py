@@ -14,7 +14,7 @@ ROUND = 3
 that knows the place to a pixel spreads about it."""
 BEAM = 2.0
 """Pixels that two detections of an image are apart, at least."""
-FAINTEST = 3e-3
+FAINTEST = 0.01
 """Expected number below which nothing is called a detection."""
 MOST = 64
 """Detections in an image."""
@@ -38,7 +38,7 @@ class Detections:
     def __len__(self) -> int:
         return len(self.image)
 
-    def take(self, which: np.ndarray) -> Detections:
+    def take(self, which: np.ndarray | slice) -> Detections:
         """Some of them, by a mask or by their places."""
         fields = dataclasses.fields(self)
         return Detections(*(getattr(self, field.name)[which] for field in fields))

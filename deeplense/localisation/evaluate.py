@@ -81,8 +81,8 @@ def evaluate(
     known = look_up(trained.familiarity, trained.folder, heed, tell=accelerator is None)
     truth: TrueSubhalos | None = None
     if has_truth(images):
-        truth = read_truth(images, trained.config.data.data if asked is None else str(asked.data)).take(indices)
-        truth = truth.seen(scale.half)
+        where = trained.config.data.data if asked is None or asked.data is None else asked.data
+        truth = read_truth(images, where).take(indices).seen(scale.half)
     batch_size = None if asked is None else asked.batch_size
     said, look = predict_and_look(trained.network, scored.store, indices, known, batch_size, accelerator)
     if accelerator is not None and not accelerator.is_main_process:
@@ -94,7 +94,7 @@ def evaluate(
         rows = np.flatnonzero(~foreign.left_out)
         outputs, look = outputs[torch.from_numpy(rows).to(outputs.device)], foreign.look.take(rows)
         scored, truth = dataclasses.replace(scored, indices=indices[rows]), truth and truth.take(rows)
-    findings = card.findings(outputs, mass_edges(truth) if truth is not None else mass_edges_of(outputs))
+    findings = card.findings(outputs, mass_edges(truth))
     scores: dict[str, Any] = {}
     limit = None
     if truth is not None:
@@ -107,8 +107,3 @@ def evaluate(
     located = Located(scored, findings, truth, scale, scores, limit, outputs[:, 0].exp(), least, foreign, look)
     write_evaluation(folder, located, [images.paths[index] for index in indices])
     return LocalisationEvaluation(scores | about, scored, findings, foreign)
-
-
-def mass_edges_of(outputs: torch.Tensor) -> Any:
-    """Bins of masses where nobody knows any: all that the network says in one."""
-    return mass_edges(TrueSubhalos(*(torch.zeros(1, 1).numpy() for _ in range(3))))

@@ -1,9 +1,7 @@
-"""What the image allows at all: the observer who fits lens and source, beside the network.
+"""What the image allows at all: the observer who fits lens and source (`simulation.limit`), beside the network.
 
-Let d be what the subhalo changes in the blurred image, W the inverse variance of each pixel, and J the derivatives of
-the smooth image to all parameters of lens and source. Nobody who has to find those out from the same image has a
-signal-to-noise ratio above S with S^2 = d'Wd - d'WJ (J'WJ)^-1 J'Wd. Knowing the place it is found at false-positive
-rate a with probability Phi(S - z(1 - a)), and not knowing it among n independent ones at about Phi(S - z(1 - a/n)).
+Knowing the place, such an observer finds a subhalo of signal-to-noise ratio S at false-positive rate a with probability
+Phi(S - z(1 - a)); not knowing it among n independent ones, at about Phi(S - z(1 - a/n)).
 """
 
 from __future__ import annotations
@@ -20,40 +18,15 @@ from deeplense.data.imageset import ImageSet
 from deeplense.localisation.scores import RATES, Findings, bin_of, heaviest
 from deeplense.localisation.truth import TrueSubhalos, about_set, truth_folder
 from deeplense.scores.detection import detection_rate, threshold_at
-from deeplense.simulation.camera import blur
 from deeplense.simulation.draw import Draws
-from deeplense.simulation.instruments import Camera
-from deeplense.simulation.lights import Sersic
-from deeplense.simulation.render import render
-from deeplense.simulation.sets import SETS, LensSet, find_classes
+from deeplense.simulation.limit import signal_to_noise
+from deeplense.simulation.sets import SETS, find_classes
 from deeplense.simulation.simulator import Simulator
 
 PLACES = 60
 """Independent places in an image, about: the ring's area in beams that a subhalo's arcs take."""
 MOST = 400
 """Images in each half dex of mass that it is worked out for; each takes some thirty renderings."""
-AT_ONCE = 32
-
-FITTED = (
-    *(
-        "einstein_radius",
-        "axis_ratio",
-        "angle",
-        "shear",
-        "shear_angle",
-        "slope",
-        "lens_x",
-        "lens_y",
-        "gamma1",
-        "gamma2",
-    ),
-    *("multipole3", "multipole3_angle", "multipole4", "multipole4_angle"),
-    *("source_amplitude", "source_radius", "source_axis_ratio", "source_angle", "source_x", "source_y", "source_index"),
-    *("light_amplitude", "light_radius", "light_axis_ratio", "light_angle", "light_x", "light_y", "light_index"),
-)
-"""Parameters that the observer has to fit, where a set has them."""
-STEP = 1e-3
-"""Of the differences that stand for derivatives; of amplitudes, in which images are linear, a hundredth of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,64 +60,13 @@ def limit_of(images: ImageSet, indices: np.ndarray, truth: TrueSubhalos, finding
     draws = _draws_again(simulator, images, indices[rows], truth.take(rows))
     if draws is None:
         return None
-    snr = signal_to_noise(draws, simulator.lens_set)
+    snr = signal_to_noise(draws, simulator.lens_set, each=False).whole.cpu().numpy()
     return Limit(rows, snr, _against(findings, mass, rows, snr))
-
-
-@torch.no_grad()
-def signal_to_noise(draws: Draws, lens_set: LensSet) -> np.ndarray:
-    """S of the substructure of each image, (B,) float64, with lens and source fitted.
-
-    Args:
-        draws: of a set whose camera is a `Camera` and whose source is one profile; of any number of images.
-    """
-    count = len(draws.number)
-    parts = []
-    for first in range(0, count, AT_ONCE):
-        which = torch.arange(first, first + AT_ONCE).clamp(max=count - 1)  # of one size, that compiled code is reused
-        parts.append(_signal_to_noise(draws.take(which), lens_set)[: count - first])
-    return torch.cat(parts).cpu().numpy()
 
 
 def found_at(snr: np.ndarray, fpr: float) -> np.ndarray:
     """Probability that a subhalo of that signal-to-noise ratio is found at an image's false-positive rate `fpr`."""
     return stats.norm.cdf(snr - stats.norm.isf(fpr / PLACES))
-
-
-def _signal_to_noise(draws: Draws, lens_set: LensSet) -> torch.Tensor:
-    camera, bare = lens_set.camera, draws.bare()
-    assert isinstance(camera, Camera)
-    exposure = draws.scalars["exposure"][:, None]
-
-    def counts(some: Draws) -> torch.Tensor:
-        return exposure.double() * blur(render(some, lens_set), camera).flatten(1).double()
-
-    smooth = counts(bare)
-    spread = (smooth + (exposure * camera.background_rms) ** 2).sqrt()
-    signal = (counts(draws) - smooth) / spread  # (B, P), in sigmas
-    columns = []
-    for name in FITTED:
-        if name in bare.scalars:
-            above, below, width = _beside(bare, name)
-            columns.append((counts(above) - counts(below)) / width[:, None] / spread)
-    derivatives = torch.stack(columns, 2)  # (B, P, parameters)
-    # Of equal lengths: what is flat (the angle of a round source) drops out and does no harm.
-    derivatives = derivatives / derivatives.norm(dim=1, keepdim=True).clamp_min(1e-30)
-    normal = derivatives.mT @ derivatives
-    shared = (derivatives.mT @ signal[..., None])[..., 0]
-    hidden = (shared * (torch.linalg.pinv(normal, rtol=1e-9, hermitian=True) @ shared[..., None])[..., 0]).sum(1)
-    return (signal.square().sum(1) - hidden).clamp_min(0).sqrt()
-
-
-def _beside(draws: Draws, name: str) -> tuple[Draws, Draws, torch.Tensor]:
-    """The same with a parameter a little larger and smaller, and how far these are apart, (B,)."""
-    value = draws.scalars[name]
-    step = 0.01 * value if name.endswith("amplitude") else torch.full_like(value, STEP)
-    if name.endswith("axis_ratio"):
-        value = value.clamp(max=1 - 2 * STEP)  # beyond 1 the axes would change places
-    above, below = value + step, value - step
-    changed = (dataclasses.replace(draws, scalars={**draws.scalars, name: own}) for own in (above, below))
-    return *changed, (above - below).double()  # type: ignore[return-value]
 
 
 def _simulator_of(images: ImageSet) -> Simulator | None:
@@ -153,8 +75,6 @@ def _simulator_of(images: ImageSet) -> Simulator | None:
     about = {} if folder is None else about_set(folder)
     lens_set = SETS.get(about.get("name", ""))
     if lens_set is None or about.get("version") != lens_set.version or not isinstance(about.get("seed"), int):
-        return None
-    if not isinstance(lens_set.camera, Camera) or not isinstance(lens_set.source, Sersic):
         return None
     return Simulator(lens_set, find_classes(about["classes"]), about["seed"], "cpu")
 

@@ -14,6 +14,8 @@ TOLERANCE = 2.0
 """Pixels of what the network sees, within which a detection is at the place of a subhalo."""
 ANGLES = 180
 """By which truth is turned about the centre, evenly over the circle, for chance."""
+AT_ONCE = 4096
+"""Detections that are compared with the hundreds of subhalos that an image may have, for memory's sake."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,15 +42,16 @@ def match(detections: Detections, truth: TrueSubhalos, scale: Scale) -> Matches:
     A probability decides who comes first and not the distance: else a faint detection beside a strong one could take
     its subhalo away.
     """
-    apart = distances(detections, truth, scale)
     subhalo = np.full(len(detections), -1)
     detection = np.full(truth.mass.shape, -1)
-    for number in np.flatnonzero((apart < TOLERANCE).any(1)):
-        row = detections.image[number]
-        free = np.where(detection[row] < 0, apart[number], np.inf)
-        nearest = int(free.argmin())
-        if free[nearest] < TOLERANCE:
-            subhalo[number], detection[row, nearest] = nearest, number
+    for first in range(0, len(detections), AT_ONCE):
+        apart = distances(detections.take(np.s_[first : first + AT_ONCE]), truth, scale)
+        for place in np.flatnonzero((apart < TOLERANCE).any(1)):
+            row = detections.image[first + place]
+            free = np.where(detection[row] < 0, apart[place], np.inf)
+            nearest = int(free.argmin())
+            if free[nearest] < TOLERANCE:
+                subhalo[first + place], detection[row, nearest] = nearest, first + place
     return Matches(subhalo, detection)
 
 

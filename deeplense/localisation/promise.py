@@ -2,8 +2,9 @@
 
 The integral of the density is an expected number. As detections are a beam apart, there is one subhalo there or none,
 and so it is a probability as well: 1 - exp(-integral), which a Poisson law would give, says 0.63 of one that is
-certain. What a network has not quite learned is mended by a straight line in log-odds (Platt 1999), and sigmas by one
-factor each.
+certain. What a network has not quite learned is mended by three numbers (beta calibration: Kull, Silva Filho & Flach
+2017): the faint detections, of which there are hundreds for each strong one, may need another slope than the strong
+ones. Sums of expected numbers, and sigmas, are mended by one factor each.
 """
 
 from __future__ import annotations
@@ -19,28 +20,30 @@ SUREST = 1e-3
 
 @dataclasses.dataclass(frozen=True)
 class Promise:
-    """How an expected number becomes a probability: logit P = offset + slope logit(number)."""
+    """How an expected number s becomes a probability: logit P = offset + low log s - high log(1 - s)."""
 
     offset: float = 0.0
-    slope: float = 1.0
+    low: float = 1.0
+    """Slope in log-odds where s is small."""
+    high: float = 1.0
+    """The same where s is near 1."""
 
     def probability(self, expected: np.ndarray) -> np.ndarray:
         """Of expected numbers (m,), each in (0, 1)."""
-        return special.expit(self.offset + self.slope * _log_odds(expected))
+        return special.expit(self.offset + _ends(expected) @ [self.low, self.high])
 
     @staticmethod
     def fitted(expected: np.ndarray, true: np.ndarray) -> Promise:
-        """The likeliest one where (m,) expected numbers came true or not, with a prior worth a few cases at no
-        change."""
-        odds, sign = _log_odds(expected), np.where(true, 1.0, -1.0)
+        """The likeliest one where (m,) expected numbers came true or not, with a prior worth a few cases."""
+        ends, sign = _ends(expected), np.where(true, 1.0, -1.0)
 
-        def loss(line: np.ndarray) -> float:
-            offset, slope = line
-            prior = 0.5 * offset**2 + 2 * (slope - 1) ** 2
-            return float(prior - special.log_expit(sign * (offset + slope * odds)).sum())
+        def loss(values: np.ndarray) -> float:
+            prior = 0.5 * values[0] ** 2 + 2 * ((values[1:] - 1) ** 2).sum()
+            return float(prior - special.log_expit(sign * (values[0] + ends @ values[1:])).sum())
 
-        found = optimize.minimize(loss, np.array([0.0, 1.0]), method="L-BFGS-B", bounds=[(-10, 10), (0.05, 20)])
-        return Promise(float(found.x[0]), float(found.x[1]))
+        bounds = [(-10, 10), (0.05, 20), (0.05, 20)]  # a larger number is never less probable
+        found = optimize.minimize(loss, np.array([0.0, 1.0, 1.0]), method="L-BFGS-B", bounds=bounds)
+        return Promise(*(float(value) for value in found.x))
 
 
 def sigma_factor(errors: np.ndarray, sigmas: np.ndarray) -> float:
@@ -53,5 +56,7 @@ def sigma_factor(errors: np.ndarray, sigmas: np.ndarray) -> float:
     return float(np.quantile(np.abs(errors / sigmas), special.erf(np.sqrt(0.5))))
 
 
-def _log_odds(expected: np.ndarray) -> np.ndarray:
-    return special.logit(np.clip(np.asarray(expected, dtype=np.float64), SUREST**2, 1 - SUREST))
+def _ends(expected: np.ndarray) -> np.ndarray:
+    """log s and -log(1 - s), (m, 2)."""
+    inside = np.clip(np.asarray(expected, dtype=np.float64), SUREST**2, 1 - SUREST)
+    return np.stack([np.log(inside), -np.log1p(-inside)], 1)

@@ -49,9 +49,9 @@ class Findings:
     """(n, b) expected number of subhalos with a mass in each bin."""
 
 
-def mass_edges(truth: TrueSubhalos) -> np.ndarray:
+def mass_edges(truth: TrueSubhalos | None) -> np.ndarray:
     """Edges of half dex of log10 mass that hold all subhalos; of nothing one bin."""
-    masses = np.log10(truth.mass[truth.mass > 0])
+    masses = np.empty(0) if truth is None else np.log10(truth.mass[truth.mass > 0])
     if not len(masses):
         return np.array([9.0, 9.5])
     first, last = np.floor(masses.min() / DEX + 1e-6), np.ceil(masses.max() / DEX - 1e-6)  # 10^8.5 as a float32

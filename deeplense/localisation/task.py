@@ -136,6 +136,7 @@ class Localisation(Task):
         for flag, given in (
             ("--sensitivity", asked.sensitivity),
             ("--tta", asked.tta),
+            ("--turn-test", asked.turn_test),
             ("--fpr", asked.fpr is not None),
         ):
             if given:

@@ -81,12 +81,12 @@ def write_evaluation(folder: Path, located: Located, paths: Sequence[str] = ()) 
         if located.truth is not None:
             _draw_scores(aside, located)
         _draw_gallery(aside / "gallery.png", located)
-        (aside / "report.html").write_text(_page(aside, located))
+        (aside / "report.html").write_text(_page(aside, located), encoding="utf-8")
 
 
 def _write_predictions(file: Path, located: Located) -> None:
     images, findings = located.scored.images, located.findings
-    with file.open("w", newline="") as table:
+    with file.open("w", newline="", encoding="utf-8") as table:
         writer = csv.writer(table)
         look = located.look
         writer.writerow(["path", "label", "p_any", "expected_number", *(["familiarity"] if look else [])])
@@ -109,7 +109,7 @@ def _write_detections(file: Path, located: Located) -> None:
         found.log10_mass_sigma,
         located.findings.probability,
     )
-    with file.open("w", newline="") as table:
+    with file.open("w", newline="", encoding="utf-8") as table:
         writer = csv.writer(table)
         writer.writerow(["path", "x", "y", "x_sigma", "y_sigma", "log10_mass", "log10_mass_sigma", "probability"])
         for number in np.flatnonzero(located.findings.probability >= located.min_probability):

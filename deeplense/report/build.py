@@ -75,7 +75,8 @@ FURTHER = {
 SCORES = (
     "n", "classes", "roc_auc", "roc_auc_low", "roc_auc_high", "roc_auc_per_class", "average_precision",
     "accuracy", "balanced_accuracy", "log_loss", "brier", "ece", "threshold", "threshold_from", "confusion_matrix",
-    "tpr_at_fpr_0.01", "tpr_at_fpr_0.1", "errors", "undefined",
+    "tpr_at_fpr_0.01", "tpr_at_fpr_0.1", "recall_at_precision_0.5", "recall_at_precision_0.9", "errors",
+    "undefined", "few",
 )  # fmt: skip
 """Keys of `metrics.json` that have their place elsewhere on the page."""
 
@@ -123,7 +124,7 @@ def _fields(
         "headline": headline(evidence, intervals),
         "foreign": _note(str((metrics.get("familiarity") or {}).get("said") or "")),
         "scores": score_table(evidence, intervals) if evidence.labels is not None else "",
-        "undefined": _note(str(metrics.get("undefined", ""))),
+        "undefined": "".join(_note(str(metrics.get(name, ""))) for name in ("undefined", "few")),
         "further": "".join(
             f'<section id="{key}" aria-labelledby="{key}-title"><h2 id="{key}-title">{heading}</h2>'
             f'<div class="beside">{content}</div></section>\n'

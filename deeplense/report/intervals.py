@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn import metrics as sk
 
-from deeplense.scores.metrics import tpr_at_fpr
+from deeplense.scores.metrics import recall_at_precision, tpr_at_fpr
 
 Z = 1.959963984540054
 """Normal quantile of 97.5 %."""
@@ -30,9 +30,9 @@ def wilson(share: float, trials: float) -> Interval:
 def score_intervals(labels: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray) -> dict[str, Interval]:
     """Intervals by the names of `metrics.json`, for every score that has one here.
 
-    `average_precision` and `tpr_at_fpr_*` take the number of positives as the trials (for the first: Boyd, Eng & Page
-    2013, ECML PKDD), and the threshold of the latter as given. Where they are means over classes, which share their
-    images, the bounds are averaged too: wide enough for any dependence.
+    `average_precision`, `tpr_at_fpr_*` and `recall_at_precision_*` take the number of positives as the trials (for the
+    first: Boyd, Eng & Page 2013, ECML PKDD), and the threshold of the others as given. Where they are means over
+    classes, which share their images, the bounds are averaged too: wide enough for any dependence.
 
     Args:
         labels: (n,) integers below K.
@@ -59,6 +59,12 @@ def score_intervals(labels: np.ndarray, probabilities: np.ndarray, predicted: np
         precisions.append(wilson(float(sk.average_precision_score(positive, chance)), trials))
         for rate, bounds in rates.items():
             bounds.append(wilson(tpr_at_fpr(positive, chance, rate), trials))
+    for least in (0.5, 0.9):
+        recalls_there = [
+            wilson(recall_at_precision(labels == label, probabilities[:, label], least), int(per_class[label]))
+            for label in sides
+        ]
+        found[f"recall_at_precision_{least:g}"] = _mean_of_any(recalls_there)
     found["average_precision"] = _mean_of_any(precisions)
     return found | {f"tpr_at_fpr_{rate:g}": _mean_of_any(bounds) for rate, bounds in rates.items()}
 

@@ -90,6 +90,12 @@ def _scores(evidence: Evidence) -> list[tuple[str, str, str]]:
         ("average_precision", "Average precision", f"area under precision against recall{mean}"),
         ("tpr_at_fpr_0.01", "TPR at FPR 1\u202f%", f"share found, with 1 false alarm in 100 admitted{mean}"),
         ("tpr_at_fpr_0.1", "TPR at FPR 10\u202f%", f"share found, with 1 false alarm in 10 admitted{mean}"),
+        (
+            "recall_at_precision_0.5",
+            "Recall at precision 50\u202f%",
+            f"share found, if half of what is called may be wrong{mean}",
+        ),
+        ("recall_at_precision_0.9", "Recall at precision 90\u202f%", f"share found, if 1 in 10 may be wrong{mean}"),
         ("accuracy", "Accuracy", f"share of images labelled rightly, {rule}"),
         ("balanced_accuracy", "Balanced accuracy", "mean of each class’s accuracy"),
         ("log_loss", "Log loss", "nats an image; 0 is perfect"),

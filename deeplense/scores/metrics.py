@@ -12,6 +12,9 @@ from sklearn import metrics as sk
 
 CALIBRATION_BINS = 15
 
+FEW = 5
+"""Images of a class below which no interval of its scores is to be believed."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Auc:
@@ -101,9 +104,13 @@ def score(
     two = len(classes) == 2
     predicted = predict_labels(probabilities, threshold)
     scores: dict[str, Any] = {"n": len(labels), "classes": list(classes)}
-    missing = [name for label, name in enumerate(classes) if not (labels == label).any()]
+    counts = np.bincount(labels, minlength=len(classes)).tolist()
+    missing = [name for name, count in zip(classes, counts, strict=True) if not count]
     if missing:
         scores["undefined"] = f"there are no images of class {', '.join(missing)}: scores that need all are null"
+    few = [f"{count} of {name}" for name, count in zip(classes, counts, strict=True) if 0 < count < FEW]
+    if few:
+        scores["few"] = f"there are only {', '.join(few)}: intervals of scores that need them are too narrow"
     scores |= _ranking_scores(labels, probabilities, classes, complete=not missing)
     scores |= {
         "accuracy": float(sk.accuracy_score(labels, predicted)),
@@ -167,6 +174,12 @@ def tpr_at_fpr(positive: np.ndarray, score: np.ndarray, fpr: float) -> float:
     return float(true[false <= fpr].max())
 
 
+def recall_at_precision(positive: np.ndarray, score: np.ndarray, precision: float) -> float:
+    """Largest recall of any threshold whose precision is at least `precision`; 0 if there is none."""
+    precisions, recalls, _ = sk.precision_recall_curve(positive, score)
+    return float(recalls[precisions >= precision].max())
+
+
 def _ranking_scores(
     labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], complete: bool
 ) -> dict[str, Any]:
@@ -178,6 +191,8 @@ def _ranking_scores(
         "average_precision",
         "tpr_at_fpr_0.01",
         "tpr_at_fpr_0.1",
+        "recall_at_precision_0.5",
+        "recall_at_precision_0.9",
     ]
     if not complete:
         return dict.fromkeys(names)
@@ -195,6 +210,7 @@ def _ranking_scores(
     values = [auc.value, auc.low, auc.high]
     values.append(float(np.mean([sk.average_precision_score(*side) for side in sides])))
     values += [float(np.mean([tpr_at_fpr(*side, fpr) for side in sides])) for fpr in (0.01, 0.1)]
+    values += [float(np.mean([recall_at_precision(*side, least) for side in sides])) for least in (0.5, 0.9)]
     return dict(zip(names, values, strict=True)) | per_class
 
 

@@ -77,7 +77,7 @@ def main() -> None:
         if not wanted.out.is_dir():
             raise InputError(f"--out {wanted.out}: is no folder: give the one that the shares were made in")
         with writing(wanted.out, wanted.count), alone(wanted.out):
-            print(f"{wanted.out}: joined, {join_parts(wanted.out)} images")
+            print(f"{wanted.out}: joined, {join_parts(wanted.out, wanted.name)} images")
         return
     where = wanted.out if part is None else part.folder(wanted.out)
     count = wanted.count if part is None else len(range(*part.span(wanted.count)))

@@ -23,7 +23,7 @@ def photograph(flux: Tensor, draws: Draws, camera: Camera | Telescope, key: Tens
 
     With b the blurred flux, their mean is `exposure * b` and their variance `exposure * b + (exposure * rms)^2`; where
     the camera's images are in another unit than counts, they are divided by what that has. The noise of a pixel
-    follows from the key, the image and the pixel alone. Light from beyond the frame is not scattered into it.
+    follows from the key, the image and the pixel alone.
     """
     blurred = blur(flux, camera)
     if not camera.noise:
@@ -36,12 +36,30 @@ def photograph(flux: Tensor, draws: Draws, camera: Camera | Telescope, key: Tens
 
 
 def blur(flux: Tensor, camera: Camera | Telescope) -> Tensor:
-    """Convolve (B, k H, k W) with the camera's point-spread function, with nothing beyond the edges, and add up what
-    the k x k points of each pixel have, (B, H, W)."""
+    """Convolve (B, k H, k W) with the camera's point-spread function, and add up what the k x k points of each pixel
+    have, (B, H, W).
+
+    Beyond the edges a `Camera` has nothing; for a `Telescope` the light goes on as it is there, or the frames of images
+    with a lens's light in would have a dark rim.
+    """
+    if isinstance(camera, Camera):
+        return _convolve(flux, camera.psf, camera.pixel_scale)
     if isinstance(camera.psf, PixelKernel):
-        return _convolve(_gather(flux, camera.oversample), camera.psf, camera.pixel_scale)
-    fine = camera.pixel_scale / camera.oversample
-    return _gather(_convolve(flux, camera.psf, fine), camera.oversample)
+        return _beyond(_gather(flux, camera.oversample), camera.psf, camera.pixel_scale)
+    return _gather(_beyond(flux, camera.psf, camera.pixel_scale / camera.oversample), camera.oversample)
+
+
+def _beyond(flux: Tensor, psf: PSF, pixel_scale: float) -> Tensor:
+    """Convolve with the outermost pixels' light beyond the edges."""
+    reach = _reach(psf, pixel_scale)
+    wide = torch.nn.functional.pad(flux[:, None], (reach,) * 4, mode="replicate")[:, 0]
+    return _convolve(wide.contiguous(), psf, pixel_scale)[:, reach:-reach, reach:-reach].contiguous()
+
+
+@functools.cache
+def _reach(psf: PSF, pixel_scale: float) -> int:
+    """Pixels from the middle of the weights to their edge."""
+    return len(psf.taps(pixel_scale) if isinstance(psf, Gaussian) else psf.kernel(pixel_scale)) // 2
 
 
 def _gather(flux: Tensor, factor: int) -> Tensor:

@@ -15,8 +15,8 @@ TABLES = ("subhalos.csv", "catalog.csv")
 """In the order that they are written in: the catalogue's rows are what counts."""
 
 
-def join_parts(directory: Path) -> int:
-    """Join the shares below `directory`, and return the number of images.
+def join_parts(directory: Path, name: str) -> int:
+    """Join the shares of the set called `name` below `directory`, and return the number of images.
 
     An interrupted join goes on when it is asked for again. The folders of the shares go when all is there.
 
@@ -28,6 +28,8 @@ def join_parts(directory: Path) -> int:
         return finished_images(directory)  # another task of the same array was faster
     parts = _find_parts(directory)
     first = parts[0][1]
+    if first.get("name") != name:
+        raise InputError(f"{directory}: has shares of {first.get('name')}, and none of {name}: name that set")
     _refuse_unfit(directory, parts)
     for name in ("images.npy", *TABLES):
         if not (directory / name).exists():
@@ -40,9 +42,10 @@ def join_parts(directory: Path) -> int:
         # What an interruption left of this share's is written over, or cut off.
         pixels.take_over(done, Packed.of_file(folder / "images.npy"))
         for name in TABLES:
-            table = Table(directory / name, (directory / name).read_text().partition("\n")[0].split(","))
+            header = (directory / name).read_text(encoding="utf-8").partition("\n")[0]
+            table = Table(directory / name, header.split(","))
             table.cut(done)
-            table.append((folder / name).read_text().splitlines()[1:])
+            table.append((folder / name).read_text(encoding="utf-8").splitlines()[1:])
     pixels.settle(first["total"])
     own = {key: value for key, value in first.items() if key not in ("part", "start", "total", "count")}
     draft = directory / ".dataset.json"
@@ -71,7 +74,7 @@ def _find_parts(directory: Path) -> list[tuple[Path, dict[str, Any]]]:
     for place in range(1, of + 1):
         folder = Part(place, of).folder(directory)
         try:
-            about = json.loads((folder / "dataset.json").read_text())
+            about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
             about["start"], about["count"], about["total"] = (int(about[key]) for key in ("start", "count", "total"))
         except (OSError, ValueError, KeyError, TypeError):
             raise InputError(f"{folder / 'dataset.json'}: is damaged: make this share again") from None

@@ -30,15 +30,16 @@ from deeplense.simulation.sets import LensSet
 from deeplense.simulation.simulator import piece
 
 _STEPS = {
-    "axis_ratio": 2e-3,
-    "angle": 3e-3,
-    "shear_angle": 1e-2,
-    "slope": 3e-3,
-    "index": 1e-2,
     "multipole3_angle": 1e-1,
     "multipole4_angle": 1e-1,
+    "shear_angle": 1e-2,
+    "angle": 3e-3,
+    "axis_ratio": 2e-3,
+    "slope": 3e-3,
+    "index": 1e-2,
 }
-"""Half the differences that derivatives are taken over, where they are not those of `_step`: by the name's end."""
+"""Half the differences that derivatives are taken over, where they are not those of `_step`: by the name's end, the
+first that fits."""
 _NOT_FITTED = ("z_lens", "z_source", "exposure", "subhalos", "share", "axion_mass")
 """Scalars that a smooth image does not depend on, or that others know: redshifts by spectra, exposures by clocks."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import joblib
+import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
@@ -20,7 +21,7 @@ from deeplense.config import TrainConfig
 from deeplense.data.batches import Batches, PixelStore, StreamBatches, TrainBatches
 from deeplense.data.imageset import ImageSet
 from deeplense.data.mixed import describe
-from deeplense.data.scale import say_scale
+from deeplense.data.scale import mention_strangers, say_scale
 from deeplense.data.simulated import load_data
 from deeplense.data.split import Split, counts_of
 from deeplense.errors import InputError, LostProcess, is_first_process
@@ -175,7 +176,10 @@ def make_batches(
             stream=stream, targets=task.drawn_targets, epoch_images=simulation.epoch_images, **common
         )
     targets = task.targets(images, accelerator.device)
-    return store, TrainBatches(targets=targets, indices=split.train, seed=config.run.seed, **common)
+    even = None
+    if config.optimization.balance == "batches" and images.labels is not None:
+        even = images.labels[split.train]
+    return store, TrainBatches(targets=targets, indices=split.train, seed=config.run.seed, even=even, **common)
 
 
 def prepare_network(accelerator: Accelerator, model: torch.nn.Module, config: TrainConfig) -> bool:
@@ -237,9 +241,10 @@ def announce(
     lines = {
         "images": f"{len(images)} of {describe(images.pixels)}, from {config.data.data}",
         "pixels": say_scale(images, batches.store.scale),
-        **({"positive": f"class {images.classes[1]} is label 1"} if len(images.classes) == 2 else {}),
+        **({"positive class: ": images.classes[1]} if len(images.classes) == 2 else {}),
         **{f"  {part}": said for part, said in counts.items()},
         **({"  online": f"{config.simulation.epoch_images} fresh ones an epoch"} if config.simulation.online else {}),
+        **({"balance": imbalance} if (imbalance := _imbalance(images, split, config)) else {}),
         "batch": f"{optimization.batch_size} = {facts['world_size']} process(es) x {optimization.grad_accum} part(s) x "
         f"{share // optimization.grad_accum}",
         "steps": f"{batches.steps} an epoch, {batches.steps * optimization.epochs} in {optimization.epochs} epochs",
@@ -250,8 +255,25 @@ def announce(
         "W&B": tracked,
     }
     print("\n".join(f"{name:<11}{value}" for name, value in lines.items()), flush=True)
+    mention_strangers(images, batches.store.scale)
     if facts["initialization_warning"]:
         warn(facts["initialization_warning"])
+
+
+def _imbalance(images: ImageSet, split: Split, config: TrainConfig) -> str:
+    """What is to be said of classes of unequal size; nothing up to a ratio of three."""
+    if images.labels is None or not len(split.train):
+        return ""
+    counts = np.bincount(images.labels[split.train], minlength=len(images.classes))
+    ratio = counts.max() / max(counts.min(), 1)
+    if ratio <= 3:
+        return ""
+    how = {
+        "none": "learned from as they are (--balance loss or batches)",
+        "loss": "in the loss rare ones count more",
+        "batches": "drawn evenly",
+    }[config.optimization.balance]
+    return f"{ratio:.1f} images of {images.classes[counts.argmax()]} to 1 of {images.classes[counts.argmin()]}: {how}"
 
 
 def warn(message: str) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from deeplense.config import DataConfig
 from deeplense.data.batches import plain_batches
 from deeplense.data.images import load_images
-from deeplense.data.scale import Scale, say_scale, settle, strangers
+from deeplense.data.scale import Scale, mention_strangers, say_scale, settle, strangers
 from deeplense.data.store import PixelStore
 from deeplense.errors import InputError
 
@@ -98,7 +98,7 @@ def test_signed_and_unsigned_counts_are_one(tmp_path):
     assert torch.equal(shown[0], shown[2])
 
 
-def test_one_image_in_another_container_changes_no_other(tmp_path):
+def test_one_image_in_another_container_changes_no_other(tmp_path, capsys):
     folder = folder_of(tmp_path, "set", LENSES, SAVED["png"])
     before = seen(load_images(str(folder)))
     (folder / "a" / "0.png").unlink()
@@ -112,6 +112,8 @@ def test_one_image_in_another_container_changes_no_other(tmp_path):
     mixed = load_images(str(folder))
     assert strangers(mixed, settle(mixed, "auto")) == ["a/0.npy"]
     assert "1 by their own range" in say_scale(mixed, settle(mixed, "auto"))
+    mention_strangers(mixed, settle(mixed, "auto"))
+    assert "warning: 1 images are no grey levels, as the others are (a/0.npy)" in capsys.readouterr().err
 
 
 def test_range_says_what_it_promises(tmp_path):

@@ -1,69 +1,70 @@
-"""The signal-to-noise ratio that fitting lens and source leaves, against a computation of its own."""
+"""What the network finds beside what could be found, of images that are drawn again from their numbers."""
+
+import json
 
 import numpy as np
 import pytest
 import torch
-from scipy import optimize, stats
+from scipy import stats
 
-from deeplense.localisation.limit import FITTED, found_at, signal_to_noise
-from deeplense.simulation.camera import blur
-from deeplense.simulation.render import render
-from deeplense.simulation.sets import find_set
-from deeplense.simulation.stream import ImageStream
+from deeplense.data.images import load_images
+from deeplense.localisation.detections import Detections
+from deeplense.localisation.limit import found_at, limit_of
+from deeplense.localisation.scores import Findings, mass_edges
+from deeplense.localisation.truth import read_truth
+from deeplense.simulation.limit import signal_to_noise
+from deeplense.simulation.sets import find_classes, find_set
+from deeplense.simulation.simulator import Simulator
+from deeplense.simulation.write import simulate_set
 
 
 @pytest.fixture(scope="module")
-def draws():
-    _, draws = ImageStream("one_subhalo", ("no_sub", "cdm"), seed=1).span(0, 32)
-    return draws
+def found(tmp_path_factory):
+    """64 images, and what a network might say: it finds what is heavier than 10^9.5 Msun."""
+    folder = tmp_path_factory.mktemp("sets") / "one"
+    simulate_set("one_subhalo", folder, 64, seed=4, progress=False)
+    images = load_images(str(folder))
+    truth = read_truth(images, "here").take(np.arange(64)[::-1])
+    expected = 0.1 + 0.8 * (truth.mass[:, 0] > 10**9.5)
+    nothing = Detections(*(np.empty(0, dtype=np.int64 if k == 0 else np.float64) for k in range(8)))
+    edges = mass_edges(truth)
+    return images, truth, Findings(expected, expected, nothing, np.empty(0), edges, np.zeros((64, 4)))
 
 
-def counts(draws):
-    lens_set = find_set("one_subhalo")
-    return 1000.0 * blur(render(draws, lens_set), lens_set.camera).flatten(1).double().numpy()
+def test_the_limit_is_that_of_the_very_images(found):
+    images, truth, findings = found
+    limit = limit_of(images, np.arange(64)[::-1], truth, findings)
+    assert limit.rows.tolist() == np.flatnonzero(truth.mass[:, 0] > 0).tolist()
+
+    simulator = Simulator(find_set("one_subhalo"), find_classes(), 4, "cpu")
+
+    draws = simulator.draw(torch.arange(32), torch.ones(32, dtype=torch.int64))
+    wanted = signal_to_noise(draws, simulator.lens_set, each=False).whole.numpy()[::-1]
+    np.testing.assert_allclose(limit.snr, wanted, rtol=1e-6)
+    mass = np.log10(truth.mass[limit.rows, 0])
+    for row in limit.summary["by_mass"]:
+        own = (mass >= row["from"]) & (mass < row["to"])
+        for name, rate in (("fpr_0.01", 0.01), ("fpr_0.1", 0.1)):
+            best = stats.norm.cdf(limit.snr[own] - stats.norm.isf(rate / 60)).mean()
+            assert row[name]["limit"]["rate"] == pytest.approx(best)
+            assert row[name]["found"]["rate"] == (row["from"] >= 9.5)
+            assert row[name]["ratio"] == pytest.approx((row["from"] >= 9.5) / best)
+    assert sum(row["n"] for row in limit.summary["by_snr"]) == 32
+    json.dumps(limit.summary, allow_nan=False)
 
 
-def test_it_is_what_the_best_smooth_lens_leaves_of_the_difference(draws):
-    """The chi-square of the best smooth model of a noise-free image with a faint subhalo, by a general optimiser."""
-    snr = signal_to_noise(draws, find_set("one_subhalo"))
-    faint = [
-        row
-        for row in range(32)
-        if draws.mass[row, 0] > 0 and 0.3 < snr[row] < 6 and draws.scalars["axis_ratio"][row] < 0.95
-    ][:2]
-    names = [name for name in FITTED if name in draws.scalars]
-    assert len(names) == 11
-    assert faint
-    everything, smooth = counts(draws), counts(draws.bare())
-    for row in faint:
-        one = draws.take(torch.tensor([row]))
-        image, spread = everything[row], np.sqrt(smooth[row] + 100.0)
-        start = np.array([one.scalars[name].item() for name in names])
-        step = 1e-3 * np.maximum(np.abs(start), 1.0)
-
-        def residuals(values, one=one, image=image, spread=spread):
-            """Of up to 32 sets of parameters at once, (n, 11) to (n, P)."""
-            many = one.bare().take(torch.zeros(32, dtype=torch.int64))
-            for column, name in zip(np.atleast_2d(values).T, names, strict=True):
-                many.scalars[name] = torch.tensor(np.resize(column, 32), dtype=torch.float32)
-            return (image - counts(many)) / spread
-
-        def slopes(values, residuals=residuals, step=step):
-            beside = np.concatenate([values + np.diag(step), values - np.diag(step)])
-            above, below = np.split(residuals(beside)[:22], 2)
-            return ((above - below) / (2 * step[:, None])).T
-
-        best = optimize.least_squares(lambda values, of=residuals: of(values)[0], start, slopes, max_nfev=8)
-        assert snr[row] == pytest.approx(np.sqrt(2 * best.cost), rel=0.1)
-
-
-def test_smooth_lenses_have_none_and_fitting_only_takes_away(draws):
-    snr = signal_to_noise(draws, find_set("one_subhalo"))
-    has = draws.mass[:, 0].numpy() > 0
-    assert (snr[~has] == 0).all()
-    known = np.sqrt((((counts(draws) - counts(draws.bare())) ** 2) / (counts(draws.bare()) + 100.0)).sum(1))
-    assert (snr[has] > 0).all()
-    assert (snr[has] < known[has]).all()
+def test_images_that_cannot_be_drawn_again_have_none(found):
+    """Of another version of a set, of no set at all, or with other subhalos than are written down."""
+    images, truth, findings = found
+    indices = np.arange(64)[::-1]
+    file = images.folder / "dataset.json"
+    before = file.read_text()
+    try:
+        for change in ({"version": 0}, {"name": "mine"}, {"seed": 5}):
+            file.write_text(json.dumps({**json.loads(before), **change}))
+            assert limit_of(images, indices, truth, findings) is None
+    finally:
+        file.write_text(before)
 
 
 def test_rates_at_the_limit_are_those_of_the_normal_law():

@@ -120,10 +120,10 @@ def test_a_run_is_scored_again_as_it_was_and_lists_what_is_asked_for(run, capsys
 
 
 def test_images_that_nobody_knows_anything_of_get_detections(run, tmp_path, capsys):
-    folder, data = run
+    folder, _ = run
     flat = tmp_path / "cutouts"
     flat.mkdir()
-    for index, image in enumerate(np.load(data / "images.npy")[:4] + np.float32(1)):
+    for index, image in enumerate(np.load(rings_with_dots(tmp_path / "others", 4, seed=9) / "images.npy")):
         np.save(flat / f"{index}.npy", image)
     evaluate.main(EvaluateConfig(runs=(folder,), data=str(flat), min_probability=0.0))
     assert "4 images without truth: see detections.csv" in capsys.readouterr().out
@@ -132,7 +132,7 @@ def test_images_that_nobody_knows_anything_of_get_detections(run, tmp_path, caps
     assert "by_mass" not in metrics
     familiarity = [float(row["familiarity"]) for row in rows_of(written / "predictions.csv")]
     assert metrics["unfamiliar"] == sum(own < 0.01 for own in familiarity) / 4
-    assert max(familiarity) > 0  # only the unit is another one
+    assert max(familiarity) > 0  # they are of the same kind
     assert len(rows_of(written / "predictions.csv")) == 4
     places = [abs(float(row[name])) for row in rows_of(written / "detections.csv") for name in ("x", "y")]
     assert max(places) <= 17.6  # pixels from the centre, as nobody said how large they are
@@ -141,7 +141,7 @@ def test_images_that_nobody_knows_anything_of_get_detections(run, tmp_path, caps
 
 
 def test_noise_is_foreign_to_a_localiser(run, tmp_path, capsys):
-    folder, data = run
+    folder, _ = run
     flat = tmp_path / "noise"
     flat.mkdir()
     for index in range(8):
@@ -152,8 +152,8 @@ def test_noise_is_foreign_to_a_localiser(run, tmp_path, capsys):
     assert second == "8 images without truth: see detections.csv"
     with pytest.raises(InputError, match="none is left to score"):
         evaluate.main(EvaluateConfig(runs=(folder,), data=str(flat), foreign="leave-out"))
-    for index in range(6):
-        np.save(flat / f"own{index}.npy", np.load(data / "images.npy")[index] + np.float32(1))
+    for index, image in enumerate(np.load(rings_with_dots(tmp_path / "others", 6, seed=9) / "images.npy")):
+        np.save(flat / f"own{index}.npy", image)
     evaluate.main(EvaluateConfig(runs=(folder,), data=str(flat), foreign="leave-out"))
     rows, left_out = (
         rows_of(folder / "evaluation" / "noise-familiar" / name) for name in ("predictions.csv", "foreign.csv")

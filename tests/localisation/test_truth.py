@@ -130,17 +130,23 @@ def word(old, new):
     return lambda text: text.replace(old, new, 1)
 
 
-def heavier(text):
-    head, *rows = text.splitlines()
-    cells = [row.split(",") for row in rows]
-    return "\n".join([head, *(",".join([*row[:3], str(float(row[3]) * 1e3), *row[4:]]) for row in cells)]) + "\n"
+def times(column, factor):
+    """A whole column in another unit."""
+
+    def change(text):
+        head, *rows = (line.split(",") for line in text.splitlines())
+        place = head.index(column)
+        rows = [[*row[:place], str(float(row[place]) * factor), *row[place + 1 :]] for row in rows]
+        return "\n".join(",".join(row) for row in [head, *rows]) + "\n"
+
+    return change
 
 
 @pytest.mark.parametrize(
     ("file", "change", "said"),
     [
-        ("subhalos.csv", heavier, "heavier than a lens: are the masses a thousand times too heavy? give Msun"),
-        ("subhalos.csv", cell("x", "3.3"), "1 subhalos are outside their images, one of images.npy/1"),
+        ("subhalos.csv", times("mass", 1000), "than a lens: are the masses a thousand times too heavy? give Msun"),
+        ("subhalos.csv", times("x", 100), "subhalos are outside their images, one of images.npy/1 for one: give x and"),
         ("subhalos.csv", cell("index", "0"), "is of other images, 1 of class no_sub have subhalos"),
         ("subhalos.csv", cell("index", "77"), "is of other images, it names image 77 and there are 24"),
         ("subhalos.csv", cell("mass", "nan"), "a place or mass that is no number above 0 Msun"),

@@ -18,6 +18,7 @@ TWO = ("no_sub", "sub")
 CONTRACT = {
     "n", "classes", "roc_auc", "roc_auc_low", "roc_auc_high", "average_precision", "accuracy", "balanced_accuracy",
     "log_loss", "brier", "ece", "threshold", "confusion_matrix", "tpr_at_fpr_0.01", "tpr_at_fpr_0.1", "errors",
+    "recall_at_precision_0.5", "recall_at_precision_0.9",
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from lenstronomy.Util import param_util
 from deeplense.simulation.draw import Draws
 from deeplense.simulation.instruments import Gaussian
 from deeplense.simulation.lenses import PowerLawHalo
-from deeplense.simulation.lights import Clumps, Sersic, body
+from deeplense.simulation.lights import Clumps, Sersic
 from deeplense.simulation.profiles import TruncatedNFW
 from deeplense.simulation.sets import LensSet
 
@@ -27,10 +27,10 @@ def reference_image(draws: Draws, image: int, lens_set: LensSet, psf: bool) -> n
     """Image `image` of `draws`, in flux a pixel."""
     own = {name: float(values[image]) for name, values in draws.scalars.items()}
     lenses = main_lens(own, lens_set) + substructure(draws, image, lens_set)
-    sources = [_sersic(own, "source", body(lens_set.source))]
+    profiles = [_sersic(own, name, light) for name, light in lens_set.lights.items()]
+    sources, lights = profiles[:1], profiles[1:]
     if isinstance(lens_set.source, Clumps):
         sources += _clumps(draws.clumps[image].tolist())
-    lights = [] if lens_set.lens_light is None else [_sersic(own, "light", lens_set.lens_light)]
     camera = lens_set.camera
     size, scale, factor = camera.pixels, camera.pixel_scale, camera.oversample
     corner = -0.5 * (size - 1) * scale
@@ -113,7 +113,8 @@ def _sersic(own: Own, name: str, profile: Sersic) -> tuple[str, dict[str, float]
     e1, e2 = param_util.phi_q2_ellipticity(own[f"{name}_angle"], own[f"{name}_axis_ratio"])
     index = own.get(f"{name}_index", profile.index)
     shape = {"amp": own[f"{name}_amplitude"], "R_sersic": own[f"{name}_radius"], "n_sersic": index, "e1": e1, "e2": e2}
-    return "SERSIC_ELLIPSE", {**shape, "center_x": own[f"{name}_x"], "center_y": own[f"{name}_y"]}
+    centre = "light" if name == "outer" else name
+    return "SERSIC_ELLIPSE", {**shape, "center_x": own[f"{centre}_x"], "center_y": own[f"{centre}_y"]}
 
 
 def _clumps(columns: list[list[float]]) -> Models:

@@ -45,11 +45,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def test_joined_shares_are_the_set_as_made_in_one_go(tmp_path: Path, shares: Path, whole: dict[str, bytes]) -> None:
     shutil.copytree(shares, tmp_path / "set")
     first = (tmp_path / "set" / "part-1-of-3" / "images.npy").stat().st_ino
-    assert join_parts(tmp_path / "set") == COUNT
+    assert join_parts(tmp_path / "set", "one_subhalo") == COUNT
     assert content(tmp_path / "set") == whole
     assert (tmp_path / "set" / "images.npy").stat().st_ino == first  # moved, not copied
     # Of two tasks that end at the same time the second one finds it done; and a share comes too late.
-    assert join_parts(tmp_path / "set") == COUNT
+    assert join_parts(tmp_path / "set", "one_subhalo") == COUNT
     with pytest.raises(InputError, match=r"set: holds a whole set already: give another folder, or leave --part out$"):
         make(tmp_path / "set", "2/3")
     assert content(tmp_path / "set") == whole
@@ -78,8 +78,8 @@ def test_an_interrupted_join_goes_on(
         patch.setattr(joining.Packed, "take_over", cut_off(joining.Packed.take_over))
         patch.setattr(joining.Table, "append", cut_off(joining.Table.append))
         with pytest.raises(KeyboardInterrupt):
-            join_parts(tmp_path / "set")
-    assert join_parts(tmp_path / "set") == COUNT
+            join_parts(tmp_path / "set", "one_subhalo")
+    assert join_parts(tmp_path / "set", "one_subhalo") == COUNT
     assert content(tmp_path / "set") == whole
 
 
@@ -87,15 +87,17 @@ def test_shares_that_do_not_fit_are_named(tmp_path: Path, shares: Path) -> None:
     def refused(folder: Path) -> str:
         before = content(folder)
         with pytest.raises(InputError) as refusal:
-            join_parts(folder)
+            join_parts(folder, "one_subhalo")
         assert content(folder) == before
         return str(refusal.value)
 
     with pytest.raises(InputError, match=r"set: has no shares to join: make them with --part K/N$"):
-        join_parts(tmp_path / "set")
+        join_parts(tmp_path / "set", "one_subhalo")
     shutil.copytree(shares, tmp_path / "missing")
     shutil.rmtree(tmp_path / "missing" / "part-2-of-3")
     assert refused(tmp_path / "missing").endswith("part 2 of 3 is missing: make them with --part K/3")
+    with pytest.raises(InputError, match=r"set2: has shares of one_subhalo, and none of model_i: name that set$"):
+        join_parts(shutil.copytree(shares, tmp_path / "set2"), "model_i")
     shutil.copytree(shares, tmp_path / "cut")
     for place in (1, 3):
         table = tmp_path / "cut" / f"part-{place}-of-3" / "catalog.csv"

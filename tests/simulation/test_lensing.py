@@ -42,7 +42,11 @@ def test_images_are_those_of_lenstronomy(name: str, kind: str) -> None:
     for image in range(4):
         for ours, psf, bound in ((pixels, False, 1e-4), (blurred, True, 1e-3)):
             theirs = reference_image(draws, image, simulator.lens_set, psf)
-            assert np.abs(ours[image].numpy() - theirs).max() < bound * theirs.max()
+            difference = np.abs(ours[image].numpy() - theirs)
+            if psf and simulator.lens_set.lens_light is not None and factor > 1:
+                # lenstronomy has nothing beyond the edges, but for a Gaussian; what that takes is its reach.
+                difference = difference[12:-12, 12:-12]
+            assert difference.max() < bound * theirs.max()
 
 
 @pytest.mark.parametrize("ratios", [(0.2, 0.3), (0.5, 1.0), (1.0, 1.0)])
