@@ -87,8 +87,8 @@ class PixelStore:
                 if len(parts) == 1:
                     yield parts[0]  # where its images are in the batch need not be known, and is not copied
                 else:
-                    there = [torch.from_numpy(own).to(self.device) for own, _ in stored]
-                    yield Several(list(zip(there, parts, strict=True)), len(rows))
+                    own_rows = [torch.from_numpy(own).to(self.device) for own, _ in stored]
+                    yield Several(list(zip(own_rows, parts, strict=True)), len(rows))
         elif len(self.on_device) == 1:
             there = torch.from_numpy(index).to(self.device)  # once, and not a copy for each batch
             for place in places:
