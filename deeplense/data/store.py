@@ -38,6 +38,10 @@ Pixels = torch.Tensor | Several
 """(B, channels, H, W) as `augment.to_unit` gives them, or of several sizes."""
 
 
+Read = tuple[np.ndarray, list[tuple[np.ndarray, torch.Tensor]]]
+"""Images of the set, and, size by size, which of them and their pixels as they are stored, on the host."""
+
+
 class PixelStore:
     """Both places give the same pixels bit for bit: the conversion runs on the device either way."""
 
@@ -79,8 +83,12 @@ class PixelStore:
         """For each of `places` in `index` (n,), the pixels (B, channels, H, W) as `augment.to_unit` gives them."""
         if self.on_device is None:
             for rows, stored in _ahead(self._read, (index[place] for place in places)):
-                parts = [(there.to(self.device), self._convert(rows[there.numpy()], some)) for there, some in stored]
-                yield parts[0][1] if len(parts) == 1 else Several(parts, len(rows))
+                parts = [self._convert(rows[own], some) for own, some in stored]
+                if len(parts) == 1:
+                    yield parts[0]  # where its images are in the batch need not be known, and is not copied
+                else:
+                    own_rows = [torch.from_numpy(own).to(self.device) for own, _ in stored]
+                    yield Several(list(zip(own_rows, parts, strict=True)), len(rows))
         elif len(self.on_device) == 1:
             there = torch.from_numpy(index).to(self.device)  # once, and not a copy for each batch
             for place in places:
@@ -176,7 +184,7 @@ class PixelStore:
             parts.append((torch.from_numpy(rows).to(self.device), self.on_device[number][there]))
         return parts[0][1] if len(parts) == 1 else Several(parts, len(index))
 
-    def _read(self, index: np.ndarray) -> tuple[np.ndarray, list[tuple[torch.Tensor, torch.Tensor]]]:
+    def _read(self, index: np.ndarray) -> Read:
         """Off the disk; pinned, so that the copy to a GPU runs beside the arithmetic."""
 
         def pinned(stored: np.ndarray) -> torch.Tensor:
@@ -184,10 +192,10 @@ class PixelStore:
             return tensor.pin_memory() if self.device.type == "cuda" else tensor
 
         if not isinstance(self.host, Mixed):
-            return index, [(torch.arange(len(index)), pinned(self.host[index]))]
+            return index, [(np.arange(len(index)), pinned(self.host[index]))]
         forms = self.host.form_of[index]
         rows = [np.flatnonzero(forms == form) for form in np.unique(forms)]
-        return index, [(torch.from_numpy(own), pinned(self.host.stacked(index[own]))) for own in rows]
+        return index, [(own, pinned(self.host.stacked(index[own]))) for own in rows]
 
     def _convert(self, rows: np.ndarray, stored: torch.Tensor) -> torch.Tensor:
         """`augment.to_unit` on the device of images `rows` of the set."""
@@ -225,11 +233,7 @@ def _rgb(images: ImageSet) -> np.ndarray:
     return np.full(len(images), isinstance(images.pixels, np.ndarray) and images.pixels.dtype == np.uint8)
 
 
-def _ahead(
-    read: Callable[[np.ndarray], tuple[np.ndarray, list[tuple[torch.Tensor, torch.Tensor]]]],
-    indices: Iterable[np.ndarray],
-    depth: int = 3,
-) -> Iterator[tuple[np.ndarray, list[tuple[torch.Tensor, torch.Tensor]]]]:
+def _ahead(read: Callable[[np.ndarray], Read], indices: Iterable[np.ndarray], depth: int = 3) -> Iterator[Read]:
     """`map(read, indices)`, in a thread that is up to `depth` batches ahead."""
     with ThreadPoolExecutor(1) as reader:
         waiting = []

@@ -1,6 +1,7 @@
 """What a run does on a GPU, driven on one that is pretended: nothing waits, nothing is left behind on the CPU."""
 
 import collections
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from deeplense.config import (
 from deeplense.data.imageset import ImageSet
 from deeplense.data.split import Split
 from deeplense.evaluation.predict import predict
+from deeplense.localisation import task as localisation
+from deeplense.localisation.truth import TrueSubhalos
 from deeplense.simulation import camera, deflection, render, simulator
 from deeplense.simulation.sets import SETS
 from deeplense.simulation.stream import ImageStream
@@ -34,10 +37,12 @@ from deeplense.training.loop import Trainer
 COUNT, BATCH = 16, 8
 NOBODY = np.arange(0)
 
-SET_UP = {"network/model.py: placed", "data/batches.py: _convert", "classification/task.py: targets"}
+SET_UP = {"network/model.py: placed", "data/store.py: _convert", "data/store.py: _upload"} | {
+    f"{task}/task.py: targets" for task in ("classification", "localisation")
+}
 """What may cross before the first step: weights, pixels, labels."""
 
-OF_AN_EPOCH = {"data/batches.py: epoch": 2, "data/batches.py: batches": 1}
+OF_AN_EPOCH = {"data/batches.py: epoch": 2, "data/store.py: batches": 1}
 """Copies within an epoch, however many steps it has: where its images are, twice, and the draws of its augmentation."""
 
 
@@ -78,6 +83,7 @@ def prepared(config, images):
     """A trainer, as `train.py` makes it."""
     accelerator = session.make_accelerator(config)
     task = make_task(config, images.classes)
+    task.look_at(images)
     task.network = built_on_cpu(task.network)
     network = task.network()
     store, batches = session.make_batches(accelerator, config, task, images, Split(np.arange(COUNT), NOBODY, NOBODY))
@@ -107,7 +113,7 @@ def expected_of(config):
     if config.data.placement == "device":
         return OF_AN_EPOCH
     parts = COUNT // BATCH * config.optimization.grad_accum
-    return {**OF_AN_EPOCH, "data/batches.py: batches": parts}  # each part from pinned memory, and no index
+    return {"data/batches.py: epoch": 2, "data/store.py: _convert": parts}  # each part from pinned memory, and no index
 
 
 @pytest.fixture
@@ -163,6 +169,15 @@ def test_nothing_in_a_step_waits_or_crosses(small, way):
     assert crossed_in_an_epoch(config, images) == expected_of(config)
 
 
+def test_subhalos_are_carried_along_on_the_device(monkeypatch):
+    """The other task: a network of another kind, and targets that are turned with the pixels."""
+    random = np.random.default_rng(0)
+    truth = TrueSubhalos(*random.uniform(-15, 15, (2, COUNT, 3)), 10 ** random.uniform(8, 10, (COUNT, 3)))
+    monkeypatch.setattr(localisation, "read_truth", lambda images, where: truth)
+    config = dataclasses.replace(settings("adamw", ema=0.99, clip=1.0), task="locate")
+    assert crossed_in_an_epoch(config, images_of("float32")) == OF_AN_EPOCH
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 @pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
@@ -208,10 +223,10 @@ def test_prediction_crosses_once(small):
         some = np.arange(14)
         outputs = predict(own.learner.best, own.store, some, 8, own.accelerator, precision=own.accelerator.autocast)
         assert (outputs.shape, outputs.device.type, outputs.dtype) == ((14, 1), "cuda", torch.float32)
-        assert dict(crossings.found) == {"data/batches.py: batches": 1}
+        assert dict(crossings.found) == {"data/store.py: batches": 1}
         crossings.found.clear()
         predict_views(own.learner.best, own.store, some, np.arange(5), (0, 2, 4, 6), tta=True)
-        assert set(crossings.found) <= {"data/batches.py: batches", "classification/predictions.py: predict_views"}
+        assert set(crossings.found) <= {"data/store.py: batches", "classification/predictions.py: predict_views"}
 
 
 def test_what_waits_is_what_is_meant_to(small):
