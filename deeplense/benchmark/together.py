@@ -74,7 +74,7 @@ def measure(wanted: All) -> dict[str, Any]:
     for name in wanted.only or PARTS:
         flags = PARTS[name][on_gpu]
         flags = flags + (["--data", wanted.data] if wanted.data and name in ("train", "load") else [])
-        left = end - time.monotonic()
+        left = max(0.0, end - time.monotonic())
         print(f"{name}: {left / 60:.1f} minutes are left", file=sys.stderr, flush=True)
         result, reason = _run(name, flags, left)
         if result is None:
@@ -93,7 +93,7 @@ def show(result: dict[str, Any]) -> None:
 
 def _run(name: str, flags: Flags, seconds: float) -> tuple[dict[str, Any] | None, str]:
     """What a benchmark prints; or None, and why."""
-    if seconds <= 0:
+    if not seconds:
         return None, "no time was left"
     command = [sys.executable, "-m", "deeplense.benchmark", name, "--json", *flags]
     process = subprocess.Popen(

@@ -126,7 +126,7 @@ def cosines(size: int, device: torch.device) -> torch.Tensor:
 def frequencies(size: int, device: torch.device) -> torch.Tensor:
     """Length of the frequency of each coefficient, (size, size); `size` is half a cycle a pixel."""
     number = torch.arange(size, device=device, dtype=torch.float32)
-    return torch.hypot(number[:, None], number)
+    return (number[:, None].square() + number.square()).sqrt()  # ONNX knows no hypot
 
 
 def _rings(size: int, device: torch.device) -> torch.Tensor:

@@ -72,10 +72,10 @@ def test_measured_kept_and_rendered(lenses, tmp_path):
 
 def test_what_there_is_no_time_for_is_named(tmp_path):
     file = tmp_path / "none.json"
-    measure(All(json=file, minutes=1e-6))
+    measure(All(json=file, minutes=1e-12))
     assert json.loads(file.read_text())["left_out"] == dict.fromkeys(PARTS, "no time was left")
-    measure(All(json=file, minutes=0.003, only=("load",)))
-    assert read(file)["left_out"] == {"load": "it took longer than the 0 s that were left"}
+    measure(All(json=file, minutes=0.02, only=("load",)))  # Python alone takes longer with torch
+    assert read(file)["left_out"] == {"load": "it took longer than the 1 s that were left"}
 
 
 def test_what_fails_is_named(tmp_path):

@@ -259,7 +259,7 @@ def test_classes_have_the_order_of_their_labels() -> None:
 
 def test_unknown_sets_and_classes_are_refused() -> None:
     with pytest.raises(
-        InputError, match=r"^model_2: no simulated set has this name; there are model_i, morphology_2019, mor"
+        InputError, match=r"^model_2: no simulated set has this name; there are model_i, model_ii, model_ii_pub"
     ):
         find_set("model_2")
     with pytest.raises(InputError, match=r"^--classes wdm: unknown; there are no_sub, cdm, axion$"):

@@ -34,7 +34,7 @@ from deeplense.simulation.lights import Magnitude, Sersic
 from deeplense.simulation.priors import Fixed, LogUniform
 from deeplense.simulation.psf_file import read_psf
 from deeplense.simulation.render import render
-from deeplense.simulation.sets import SETS, find_classes, find_set
+from deeplense.simulation.sets import find_classes, find_set
 from deeplense.simulation.simulator import Simulator
 
 BANDS = {
@@ -134,7 +134,7 @@ def test_kernels_are_astropys() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in SETS if SETS[name].camera.oversample > 1])
+@pytest.mark.parametrize("name", ["hst", "jwst"])  # not so hst_subhalo and euclid: README
 def test_points_within_a_pixel_are_enough(name: str) -> None:
     """Twice as many along each side change no pixel of the arcs by as much as its noise in one image of ten."""
     lens_set = find_set(name)
@@ -148,7 +148,6 @@ def test_points_within_a_pixel_are_enough(name: str) -> None:
     middle = off.shape[1] // 2
     off[:, middle - 4 : middle + 4, middle - 4 : middle + 4] = 0  # the cusp of a lens galaxy
     assert off.amax((1, 2)).median() < 1
-    print(name, off.amax((1, 2)))
 
 
 def test_telescopes_that_are_none_are_refused() -> None:

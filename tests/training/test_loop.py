@@ -205,14 +205,22 @@ def test_validation_sees_the_images_that_evaluation_sees(trainer, monkeypatch):
 
 def test_patience_ends_the_run(trainer, monkeypatch):
     scores = iter([0.6, 0.8, 0.7, 0.8, 0.75, 0.9])
-    monkeypatch.setattr(Classification, "scores", lambda *_: {"roc_auc": next(scores), "accuracy": 0.5, "loss": 1.0})
+    monkeypatch.setattr(
+        Classification,
+        "scores",
+        lambda *_: {"roc_auc": next(scores), "accuracy": 0.5, "average_precision": 0.5, "loss": 1.0},
+    )
     own = fit(trainer(epochs=6, patience=3))
     assert (own.position.epoch, own.position.best_epoch, own.position.best_scores["roc_auc"]) == (5, 2, 0.8)
 
 
 def test_among_equal_areas_the_lower_loss_is_kept(trainer, monkeypatch):
     losses = iter([0.5, 0.3, 0.4])
-    monkeypatch.setattr(Classification, "scores", lambda *_: {"roc_auc": 1.0, "accuracy": 0.5, "loss": next(losses)})
+    monkeypatch.setattr(
+        Classification,
+        "scores",
+        lambda *_: {"roc_auc": 1.0, "accuracy": 0.5, "average_precision": 0.5, "loss": next(losses)},
+    )
     own = fit(trainer(epochs=3))
     assert own.position.best_epoch == 2
 
