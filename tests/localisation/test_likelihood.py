@@ -78,15 +78,14 @@ def test_it_is_least_for_the_true_intensity_even_of_one_or_none():
     """At most one subhalo an image is no Poisson law, and yet the best density is the expected number."""
     outputs = torch.tensor(words(1, count=1, side=4))
     outputs[:, LOG_SIGMA] = np.log(0.3)
-    one = Subhalos(torch.tensor([[[1.5, 2.5, 9.4]]]), torch.ones(1, 1, dtype=torch.bool))
-    none = Subhalos(one.places, ~one.there)
-    best = []
-    for shift in torch.linspace(-3, 3, 601, dtype=torch.float64):
-        own = outputs.clone()
-        own[:, LOG_DENSITY] += shift
-        best.append(0.3 * negative_log_likelihood(own, one) + 0.7 * negative_log_likelihood(own, none))
-    shift = torch.linspace(-3, 3, 601, dtype=torch.float64)[torch.stack(best).argmin()]
-    assert (outputs[:, LOG_DENSITY] + shift).exp().sum() == pytest.approx(0.3, rel=0.01)
+    shifts = torch.linspace(-3, 3, 601, dtype=torch.float64)
+    many = outputs.repeat(601, 1, 1, 1)
+    many[:, LOG_DENSITY] += shifts[:, None, None]
+    place = torch.tensor([[[1.5, 2.5, 9.4]]]).expand(601, 1, 3)
+    one, none = (Subhalos(place, torch.full((601, 1), there)) for there in (True, False))
+    mean = 0.3 * negative_log_likelihood(many, one) + 0.7 * negative_log_likelihood(many, none)
+    best = outputs[:, LOG_DENSITY] + shifts[mean.argmin()]
+    assert best.exp().sum() == pytest.approx(0.3, rel=0.01)
 
 
 def test_a_subhalo_at_the_edge_and_one_far_from_every_claim_are_finite():
