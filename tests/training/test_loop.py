@@ -19,6 +19,7 @@ from deeplense.config import AugmentConfig, DataConfig, OptimizationConfig, RunC
 from deeplense.data.batches import PixelStore, TrainBatches, plain_batches
 from deeplense.data.images import load_images
 from deeplense.errors import TrainingError
+from deeplense.machine.precision import cpu_has_bf16
 from deeplense.network.model import build_model
 from deeplense.training import learner
 from deeplense.training import loop as training
@@ -27,6 +28,8 @@ from deeplense.training.checkpoint import load_newest
 from deeplense.training.loop import Trainer
 from deeplense.training.optimization import make_optimizer
 from deeplense.training.stopping import StopRequest
+
+BF16 = pytest.mark.skipif(not cpu_has_bf16(), reason="bf16 is emulated on this CPU: minutes instead of seconds")
 
 
 class Silent:
@@ -172,7 +175,7 @@ def spoil(monkeypatch, when):
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.parametrize("precision", ["no", pytest.param("bf16", marks=BF16)])
 @pytest.mark.parametrize(("optimizer", "bad"), [("adam", 3), ("sgd", 0)])
 def test_one_loss_that_is_no_number_is_passed_over(trainer, monkeypatch, precision, optimizer, bad):
     spoil(monkeypatch, lambda step: step == bad)
@@ -192,6 +195,7 @@ def test_a_loss_that_stays_no_number_stops_the_run(trainer, monkeypatch):
     assert torch.isfinite(weights(own)).all()
 
 
+@BF16
 def test_validation_sees_the_images_that_evaluation_sees(trainer, monkeypatch):
     """Not resampled in 16 bits, which distorts them."""
     own = trainer("bf16", epochs=1)
