@@ -74,7 +74,7 @@ def explain_with(
         groups = worth_a_look(labels, probabilities, card.decides_at)
         rows = sorted({row for group in groups.values() for row in group})
         pixels, maps = attribution_maps(model, store, indices[rows])
-        truth = truth_of(images, indices[rows], card.crop)
+        truth = truth_of(images, indices[rows], card.crop, card.fit)
 
         def show(row: int) -> Shown:
             place = rows.index(row)
@@ -130,7 +130,7 @@ def count_peaks(
     Without truth, or without such images, the numbers are None and `undefined` says why.
     """
     some = indices[np.unique(np.linspace(0, len(indices) - 1, min(counted, len(indices))).astype(int))]
-    truth = truth_of(images, some, store.config.crop)
+    truth = truth_of(images, some, store.config.crop, store.config.fit)
     if truth is None or not len(some):
         reason = "nobody knows where the subhalos are" if len(some) else "there are no images of substructure"
         return {"images": 0, "ring": None, "subhalo": None, "height": None, "undefined": reason}

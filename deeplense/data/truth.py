@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from deeplense.data.augment import seen_part
 from deeplense.data.imageset import ImageSet
 from deeplense.data.packed import read_about
 from deeplense.errors import InputError
@@ -52,11 +53,11 @@ def peak_positions(maps: np.ndarray, truth: Truth) -> np.ndarray:
     return np.stack([x[columns], y[rows]], 1)
 
 
-def truth_of(images: ImageSet, indices: np.ndarray, crop: float = 1.0) -> Truth | None:
+def truth_of(images: ImageSet, indices: np.ndarray, crop: float = 1.0, fit: str = "pad") -> Truth | None:
     """The truth of some images of a set, found by the content of each; None for a set that has none.
 
     Args:
-        crop: part of each side that the network sees, as in `DataConfig`.
+        crop, fit: what of an image the network sees, as in `DataConfig`.
 
     Raises:
         InputError: the set's files contradict each other.
@@ -78,7 +79,8 @@ def truth_of(images: ImageSet, indices: np.ndarray, crop: float = 1.0) -> Truth 
         ) from None
     assert isinstance(images.pixels, np.ndarray)  # simulated images are of one size
     height, width = images.pixels.shape[2:]
-    edges = (width * crop * scale / 2, height * crop * scale / 2)
+    tall, wide = seen_part(height, width, fit)
+    edges = (width * wide * crop * scale / 2, height * tall * crop * scale / 2)
     seen = [own[(np.abs(own[:, :2]) < edges).all(1)] for own in masses]
     return Truth(edges, np.array(radii), seen)
 
