@@ -46,6 +46,7 @@ def test_float32_is_whole_and_repeatable_if_asked_for():
     assert run_python("-c", SETTINGS, "yes").stdout.split() == ["False", "False", "False", "True", ":4096:8"]
 
 
+@pytest.mark.slow
 def test_a_deterministic_run_has_the_same_bits_on_a_cpu(lenses, tmp_path):
     """It only keeps what the CPU keeps anyway; and all that a run does has a deterministic way."""
     flags = ("train.py", "debug", *SMALL, "--epochs", "1", "--data", lenses, "--output-dir", tmp_path)
