@@ -18,6 +18,7 @@ import torch
 from deeplense.config import EvaluateConfig, TrainConfig
 from deeplense.data.batches import PixelStore, Targets
 from deeplense.data.imageset import ImageSet
+from deeplense.errors import InputError
 from deeplense.evaluation.best import load_best, read_best
 from deeplense.evaluation.card import Card
 from deeplense.evaluation.familiar import read_familiarity
@@ -178,8 +179,14 @@ class Task(ABC):
         return False
 
     def compare(self, runs: Sequence[Trained], asked: EvaluateConfig) -> None:
-        """Find out which of several runs of this task is better, write it down, and say it."""
-        raise NotImplementedError
+        """Find out which of several runs of this task is better, write it down, and say it.
+
+        Raises:
+            InputError: nobody has said how runs of this task are compared.
+        """
+        raise InputError(
+            f"runs of --task {self.name} cannot be compared yet: score them one by one, on the same --data"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from deeplense.localisation.detections import Detections
 from deeplense.localisation.matching import ANGLES, TOLERANCE, Matches, distances, match, turned_truths
 from deeplense.localisation.truth import Scale, TrueSubhalos
 from deeplense.scores.calibration import reliability
-from deeplense.scores.detection import LEVEL, Rate, detection_rate, proportion, threshold_at
+from deeplense.scores.detection import LEVEL, detection_rate, proportion, threshold_at
 from deeplense.scores.metrics import auc_delong, calibration_scores
 
 RATES = (0.01, 0.1)
@@ -290,8 +290,3 @@ def _sums(expected: np.ndarray, true: np.ndarray) -> dict[str, Any]:
     ratio = None if not wanted else total / wanted
     edges = (None, None) if not wanted else ((total - half) / wanted, (total + half) / wanted)
     return {"expected": total, "true": wanted, "ratio": ratio, "low": edges[0], "high": edges[1]}
-
-
-def rate_from(content: dict[str, Any]) -> Rate:
-    """A `Rate` from its JSON."""
-    return Rate(content["n"], content["hits"], content["rate"], content["low"], content["high"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,9 +143,6 @@ class Localisation(Task):
                     f"{flag}: {trained.folder} was trained to locate, which has no such thing: leave it out"
                 )
         return False
-
-    def compare(self, runs: Sequence[Trained], asked: EvaluateConfig) -> None:
-        raise InputError("runs of --task locate cannot be compared yet: score them one by one, on the same --data")
 
     # ---- truth ---------------------------------------------------------------------------------------------------
 
