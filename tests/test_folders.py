@@ -208,6 +208,14 @@ def test_a_run_can_be_asked_from_python(run, others):
     one = own.predict(files[3]).probabilities
     np.testing.assert_allclose(one, of_folder.probabilities[3:4], atol=1e-5)
     np.testing.assert_allclose(own.predict(arrays[3]).probabilities, one, atol=1e-5)
+    colour = np.stack([arrays[3]] * 3, 2)
+    np.testing.assert_allclose(own.predict(colour).probabilities, one, atol=1e-2)
+    np.testing.assert_allclose(own.predict(colour[None]).probabilities, one, atol=1e-2)
+    spoilt = arrays[3] / 255
+    spoilt[0, 0] = np.nan
+    with pytest.raises(InputError, match=r"image 0 has 1 of its 1600 pixels missing .* give bad_pixels='zero'"):
+        own.predict(spoilt)
+    assert len(own.predict(spoilt, bad_pixels="median").paths) == 1
     with pytest.raises(InputError, match="there is no such"):
         own.predict(others / "none.png")
     with pytest.raises(InputError, match="image 0 has 4 x 4 pixels"):
