@@ -115,7 +115,7 @@ def _beside(scores: dict[str, Any]) -> float:
     return 1.8 if len(scores["classes"]) > FEW else 0
 
 
-def _name_the_classes(axes: Axes, scores: dict[str, Any], where: str) -> None:
+def _name_the_classes(axes: Axes, scores: dict[str, Any], where: Any) -> None:
     if _beside(scores):
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
     elif len(scores["classes"]) > 2:
