@@ -33,8 +33,14 @@ def learning_rate(config: OptimizationConfig, step: int, steps_per_epoch: int) -
 
 
 def make_optimizer(config: OptimizationConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """The optimiser, fused: one kernel a step, which can also leave a step out without waiting for the device."""
-    settings: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
+    """The optimiser, fused: one kernel a step, which can also leave a step out without waiting for the device.
+
+    Its learning rate is a tensor to be filled in place, as whoever captures or compiles a step needs it: in the
+    type that the kernels of the device read.
+    """
+    device = next(model.parameters()).device
+    rate = torch.full((), config.lr, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
+    settings: dict[str, Any] = {"lr": rate, "weight_decay": config.weight_decay, "fused": True}
     if config.optimizer == "sgd":
         optimizer = torch.optim.SGD(model.parameters(), momentum=0.9, nesterov=True, **settings)
         for parameter in model.parameters():
@@ -44,7 +50,7 @@ def make_optimizer(config: OptimizationConfig, model: torch.nn.Module) -> torch.
     kind: Callable[..., torch.optim.Optimizer] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[
         config.optimizer
     ]
-    return kind(model.parameters(), **settings)
+    return kind(model.parameters(), capturable=True, **settings)  # SGD's step can be captured as it is
 
 
 def _cosine(start: float, end: float, part: float) -> float:
