@@ -36,7 +36,9 @@ def listen(listener: Callable[[list[str]], None]) -> Callable[[], None]:
 def first_line(error: BaseException) -> str:
     """What an error of many lines says first, with its type where that alone says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 class _OfCompiler(logging.Handler):

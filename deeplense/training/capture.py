@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import torch
 
+from deeplense.data.store import Several
 from deeplense.machine.remarks import first_line, remark
 
 Item = tuple[Any, ...]
@@ -148,6 +149,8 @@ def hold(item: Any) -> Any:
     Raises:
         CannotCapture: there is something else in it, which would stay what it is.
     """
+    if isinstance(item, Several):
+        raise CannotCapture("its images are of several sizes")
     if isinstance(item, torch.Tensor):
         return item.clone()
     if isinstance(item, tuple):
@@ -156,7 +159,7 @@ def hold(item: Any) -> Any:
         return {name: hold(one) for name, one in item.items()}
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
         return dataclasses.replace(item, **{name: hold(one) for name, one in vars(item).items()})
-    raise CannotCapture(f"its images come with {item!r}, which is no tensor (of several sizes?)")
+    raise CannotCapture(f"its items hold a {type(item).__name__}, and not tensors alone")
 
 
 def fill(held: Any, item: Any) -> None:
