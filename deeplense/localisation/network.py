@@ -78,7 +78,7 @@ class Localizer(torch.nn.Module):
         spread of each of them, in cells; log10 of the mass in Msun, and the log of its spread in dex.
         """
         encoder = self.encoder
-        one = encoder.relu(encoder.bn1(encoder.conv1(images)))  # (B, 64, S/2, S/2)
+        one = encoder.bn1(encoder.conv1(images)).relu()  # (B, 64, S/2, S/2)
         two = encoder.layer1(encoder.maxpool(one))
         three = encoder.layer2(two)
         four = encoder.layer3(three)
