@@ -26,7 +26,12 @@ def test_eager_where_that_was_asked_for_and_on_a_cpu(asked, device):
     ("steps", "compiled", "captured", "said"),
     [
         (50, False, False, "run eagerly: for 50 of them capturing saves some 0 s and takes 1 s"),
-        (4_400, False, True, "captured: for 4,400 of them capturing saves some 7 s and takes 1 s, compiling 2 s and 60"),
+        (
+            4_400,
+            False,
+            True,
+            "captured: for 4,400 of them capturing saves some 7 s and takes 1 s, compiling 2 s and 60",
+        ),
         (10**6, True, True, "compiled, captured: for 1,000,000 of them capturing saves some 25 min"),
     ],
 )
