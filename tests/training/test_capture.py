@@ -219,7 +219,7 @@ def tasks(monkeypatch):
     monkeypatch.setattr(localisation, "read_truth", lambda images, where: truth)
     monkeypatch.setattr(localisation, "scale_of", lambda images, crop, size: Scale(0.1, 40, crop, size))
     monkeypatch.setattr(localisation, "Localizer", SmallLocalizer)
-    monkeypatch.setattr(classification, "build_model", lambda classes, channels: Small.network(None))
+    monkeypatch.setattr(classification, "build_model", lambda *settings: Small.network(None))
 
 
 class SmallLocalizer(torch.nn.Module):
