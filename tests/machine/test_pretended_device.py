@@ -55,7 +55,7 @@ def images_of(kind, channels=1, classes=2):
     return ImageSet(pixels, np.arange(COUNT) % classes, ("no_sub", "cdm", "axion")[:classes], names, names)
 
 
-def small_network(classes, channels=1):
+def small_network(classes, channels=1, orient=False):
     """A ResNet with one block of two in each stage: all kinds of layers, and half the time."""
     network = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=1 if classes == 2 else classes)
     network.conv1 = torch.nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
