@@ -47,8 +47,9 @@ def main(config: TrainConfig) -> None:
         accelerator, lambda: runs.first_initialization(folder) if checkpoint else initialize(network, config.model)
     )
     store, batches = session.make_batches(accelerator, config, task, images, split)
-    compiled = session.prepare_network(accelerator, network, config)
-    facts = session.facts_of(accelerator, images, store, initialization, compiled)
+    session.prepare_network(accelerator, network, config)
+    way = session.way_of(accelerator, config, batches, checkpoint.state["step"] if checkpoint else 0)
+    facts = session.facts_of(accelerator, images, store, initialization, way)
 
     # The record of the run is on disk before its first step.
     def write_down() -> runs.Record:
@@ -66,13 +67,13 @@ def main(config: TrainConfig) -> None:
         return record
 
     with session.only_first(accelerator, write_down) or nullcontext():
-        trainer = Trainer(config, accelerator, task, network, store, batches, images, split.val, folder)
+        trainer = Trainer(config, accelerator, task, network, store, batches, images, split.val, folder, way)
         if checkpoint is not None:
             trainer.resume(checkpoint)
         log = session.only_first(accelerator, lambda: MetricsLog(folder / "metrics.jsonl", trainer.position.log_bytes))
         tracker = session.only_first(accelerator, lambda: Tracker(accelerator, config, folder, facts))
         if tracker is not None:
-            session.announce(config, images, split, batches, network, facts, folder, tracker.where())
+            session.announce(config, images, split, batches, network, facts, way, folder, tracker.where())
 
         stop = StopRequest()
         stop.listen()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 import json
 import re
 import sys
@@ -34,7 +35,7 @@ def parse_training(
     Raises:
         InputError: arguments that cannot be understood, refused settings, or a file that is not a configuration.
     """
-    arguments, file = _take_option(list(arguments), "--config")
+    arguments, file = _take_option(_spelled_out(arguments), "--config")
     if file is not None:
         saved = load_config(Path(file))
         return parse(TrainConfig, arguments, description=TRAIN_DESCRIPTION, default=saved)
@@ -113,6 +114,19 @@ def _take_option(arguments: list[str], option: str) -> tuple[list[str], str | No
         if argument.startswith(option + "="):
             return arguments[:place] + arguments[place + 1 :], argument.removeprefix(option + "=")
     return arguments, None
+
+
+def _spelled_out(arguments: Sequence[str]) -> list[str]:
+    """`--compile` and `--no-compile` alone, as flags of two values have it; this one has a third."""
+    spelled: list[str] = []
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue="--"):
+        if argument == "--no-compile":
+            spelled += ["--compile", "False"]
+        elif argument == "--compile" and following.startswith("--"):
+            spelled += ["--compile", "True"]
+        else:
+            spelled.append(argument)
+    return spelled
 
 
 def _one_line(box: str) -> str:

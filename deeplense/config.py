@@ -268,8 +268,9 @@ class ComputeConfig(_Settings):
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     """auto: the launcher's, if that is fp16 or bf16.
     Else fp16 on CUDA, bf16 on a CPU that has it in hardware, and no elsewhere."""
-    compile: bool = False
-    """Compile the network with torch.compile: slower to start, faster afterwards."""
+    compile: bool | Literal["auto"] = "auto"
+    """Compile the network with torch.compile, and on a GPU capture the step, which then is one launch: slower to start,
+    faster afterwards. auto: either where the run is long enough to pay for it; never on a CPU."""
     channels_last: bool = True
     """Memory layout that convolutions prefer on most hardware."""
     deterministic: bool = False

@@ -21,6 +21,7 @@ from deeplense.cli import flag_name, flat, load_config, save_config
 from deeplense.config import RunConfig, TrackingConfig, TrainConfig
 from deeplense.errors import InputError
 from deeplense.files import write_json
+from deeplense.machine.remarks import listen
 from deeplense.network.model import Initialization
 from deeplense.simulation.sets import SETS
 
@@ -165,10 +166,18 @@ class Record:
         self._write()
 
     def __enter__(self) -> Record:
+        self._deaf = listen(self._note)
         return self
+
+    def _note(self, remarks: list[str]) -> None:
+        """What the run turned out to have to do without; see `machine.remarks`."""
+        self.content["sessions"][-1]["remarks"] = remarks
+        with contextlib.suppress(OSError):
+            self._write()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         """Note how the session ended."""
+        self._deaf()
         outcome = "done" if error is None else f"{type(error).__name__}: {error}"
         self.content["sessions"][-1] |= {"ended": _now(), "outcome": outcome}
         with contextlib.suppress(OSError):  # a full disk must not hide what went wrong first

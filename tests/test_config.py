@@ -160,3 +160,18 @@ def test_a_reader_that_goes_is_no_error():
     assert done.stdout.startswith("usage: ")
     assert done.stderr == ""
     assert done.returncode in (0, 141)  # whether it has written all before head goes is a race
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], "auto"),
+        (["--compile"], True),
+        (["--compile", "--lr", "1e-3"], True),
+        (["--compile=True"], True),  # as W&B's sweeps pass it
+        (["--no-compile"], False),
+        (["--compile", "auto"], "auto"),
+    ],
+)
+def test_compile_is_a_flag_with_a_third_value(flags, expected):
+    assert parse_training(["report", *flags], PRESETS, DESCRIPTIONS).compute.compile == expected

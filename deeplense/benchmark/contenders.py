@@ -66,8 +66,10 @@ class Ours:
         store, batches = session.make_batches(accelerator, config, task, images, Split(some, nobody, nobody))
         network = task.network()
         session.prepare_network(accelerator, network, config)
-        self.trainer = Trainer(config, accelerator, task, network, store, batches, images, nobody, folder)
-        self.trainer.batches = _Timed(batches)  # type: ignore[assignment]
+        way = session.way_of(accelerator, config, batches)
+        self.batches = _Timed(batches)
+        own: Any = self.batches
+        self.trainer = Trainer(config, accelerator, task, network, store, own, images, nobody, folder, way)
         self.steps = steps
         self.images = len(images)
 
@@ -79,7 +81,7 @@ class Ours:
         _wait()
         self.trainer.position.epoch += 1
         self.trainer.position.batch = 0
-        return time.perf_counter() - start, self.trainer.batches.waited()  # type: ignore[union-attr]
+        return time.perf_counter() - start, self.batches.waited()
 
     def score(self, images: int) -> float:
         wanted = np.resize(np.arange(self.images), images)
@@ -95,7 +97,7 @@ def our_loop(config: TrainConfig, steps: int) -> Ours:
 
 
 class _Timed:
-    """Batches, with the time that getting them takes."""
+    """Batches, with the time that getting them takes; of what is compiled or captured, that of the stored pixels."""
 
     def __init__(self, batches: session.Batches) -> None:
         self.batches = batches
@@ -104,8 +106,8 @@ class _Timed:
     def __getattr__(self, name: str) -> object:
         return getattr(self.batches, name)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        items = self.batches.epoch(epoch, start)
+    def raw(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        items = self.batches.raw(epoch, start)
         while True:
             since = time.perf_counter()
             item = next(items, None)
@@ -113,6 +115,14 @@ class _Timed:
             if item is None:
                 return
             yield item
+
+    def seen(self, *item: Any) -> tuple[torch.Tensor, Any]:
+        if torch.compiler.is_compiling():
+            return self.batches.seen(*item)
+        since = time.perf_counter()
+        batch = self.batches.seen(*item)
+        self.seconds += time.perf_counter() - since
+        return batch
 
     def waited(self) -> float:
         """Seconds since this was last asked."""

@@ -77,7 +77,7 @@ def measure(wanted: Growth) -> dict[str, Any]:
                 config = TrainConfig(
                     data=DataConfig(data="model_i", image_size=size),
                     optimization=OptimizationConfig(batch_size=batch),
-                    compute=ComputeConfig(compile=wanted.compile),
+                    compute=ComputeConfig(compile=wanted.compile or "auto"),
                     tracking=TrackingConfig(wandb="disabled"),
                 )
                 ours = Ours(config, images, steps, Path(nowhere))

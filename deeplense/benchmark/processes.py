@@ -2,6 +2,9 @@
 
 What runs is the training loop itself, on images of noise that are in memory. One process and several take turns, each
 process with the same number of threads, so the figures say what another process adds, not what another core does.
+
+The same is predicted, by the model of `scaling`, from steps that exchange nothing and the speed of an exchange alone;
+and, from estimates of a GPU, what eight of them and four nodes of eight are worth.
 """
 
 from __future__ import annotations
@@ -9,14 +12,24 @@ from __future__ import annotations
 import json
 import os
 import socket
+import statistics
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deeplense.benchmark.measuring import Benchmark, about, heading, rates, shown, spread
+from deeplense.benchmark.scaling import Gpu, Link, Step, buckets, exchange, predicted, step_seconds
 from deeplense.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from deeplense.training.loop import Trainer
+
+EXCHANGES = 5
+"""Sums that are timed together."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +72,29 @@ def show(result: dict[str, Any]) -> None:
             f"{crossed['median'] / 1e6:.1f} MB a step between them"
         )
     print(f"{result['ratio']:.2f} times as fast; the gradient has {result['gradient_bytes'] / 1e6:.1f} MB")
+    print(
+        f"predicted {result['predicted_images_per_second']:.1f} images/s, from {result['seconds_alone']:.3f} s a step "
+        f"without an exchange, {result['bandwidth'] / 1e9:.2f} GB/s and {result['latency'] * 1e3:.2f} ms a message; "
+        f"{result['off']:+.0%} from what was measured"
+    )
+    for one in result["gpus"]:
+        print(
+            f"estimated: {one['nodes']} node(s) of {one['gpus']} H100, {one['images_per_gpu']} images each: "
+            f"{one['images_per_second']:,.0f} images/s, {one['efficiency']:.0%} of as many alone and captured, "
+            f"{one['efficiency_without_host']:.0%} if no host were in the way"
+        )
 
 
 def measure(wanted: Processes) -> dict[str, Any]:
     """Rates, bytes a step, and the ratio of the medians."""
+    several = wanted.processes
+    found: dict[int, list[dict[str, Any]]] = {1: [], several: []}
     seconds: dict[int, list[float]] = {1: [], wanted.processes: []}
     crossed: dict[int, list[float]] = {1: [], wanted.processes: []}
     for _ in range(wanted.rounds):
         for count in seconds:
             result = _round(wanted, count)
+            found[count].append(result)
             seconds[count].append(result["seconds"])
             crossed[count].append(result["bytes"] / wanted.steps)
     images = wanted.batch_size * wanted.steps
@@ -79,15 +106,36 @@ def measure(wanted: Processes) -> dict[str, Any]:
         }
         for count in seconds
     ]
-    one, several = (entry["images_per_second"]["median"] for entry in results)  # type: ignore[index]
+    one, together = (float(entry["images_per_second"]["median"]) for entry in results)  # type: ignore[index]
+
+    def median(count: int, name: str) -> float:
+        return statistics.median(one[name] for one in found[count])
+
+    link = Link(median(several, "bandwidth"), median(several, "latency"))
+    parts = buckets(result["sizes"], [statistics.median(each) for each in zip(*_ready(found[1]), strict=True)])
+    alone = median(several, "seconds_alone")
+    # Nothing goes on beside the arithmetic: a process has one core for both.
+    messages = [exchange(part.size, several, link) for part in parts]
+    expected = wanted.batch_size / step_seconds(Step(0.0, alone, 0.0), parts, messages, overlap=0.0)
+    gpu = Gpu()
     return about(wanted, "cpu", "torch", "accelerate") | {
         "gradient_bytes": result["gradient_bytes"],
         "results": results,
-        "ratio": several / one,
+        "ratio": together / one,
+        "seconds_alone": alone,
+        "bandwidth": link.bandwidth,
+        "latency": link.latency,
+        "predicted_images_per_second": expected,
+        "off": expected / together - 1,
+        "gpus": [predicted(gpu, parts, images, 8, nodes) for images in (128, 512) for nodes in (1, 4)],
     }
 
 
-def _round(wanted: Processes, count: int) -> dict[str, float]:
+def _ready(rounds: list[dict[str, Any]]) -> list[list[float]]:
+    return [one["ready"] for one in rounds]
+
+
+def _round(wanted: Processes, count: int) -> dict[str, Any]:
     """One group of processes, from its start to its end."""
     import torch
 
@@ -144,11 +192,62 @@ def _process(rank: int, count: int, wanted: Processes, port: int, folder: Path) 
     trainer.position.batch = 0
     start, before = time.perf_counter(), _crossed()
     trainer.train_epoch()
+    result: dict[str, Any] = {"seconds": time.perf_counter() - start, "bytes": _crossed() - before}
+    if count > 1:
+        result |= _apart(trainer) | _exchanges(network)
+    sizes, ready = _arrivals(trainer)
     if accelerator.is_main_process:
-        gradient = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
-        result = {"seconds": time.perf_counter() - start, "bytes": _crossed() - before, "gradient_bytes": gradient}
+        result |= {"gradient_bytes": sum(sizes), "sizes": sizes, "ready": ready}
         (folder / "result.json").write_text(json.dumps(result))
     accelerator.end_training()
+
+
+def _apart(trainer: Trainer) -> dict[str, float]:
+    """Seconds of a step that exchanges nothing, while the other processes do the same."""
+    trainer.position.batch = 0
+    trainer.accelerator.wait_for_everyone()
+    start = time.perf_counter()
+    with trainer.accelerator.no_sync(trainer.learner.network):
+        trainer.train_epoch()
+    return {"seconds_alone": (time.perf_counter() - start) / trainer.batches.steps}
+
+
+def _exchanges(network: torch.nn.Module) -> dict[str, float]:
+    """bytes/s and seconds a turn of a ring, from sums of the whole gradient and of one number."""
+    import torch
+    from torch.distributed import all_reduce, barrier, get_world_size
+
+    count = get_world_size()
+    numbers = torch.zeros(sum(parameter.numel() for parameter in network.parameters()))
+    times = []
+    for some in (numbers[:1], numbers):
+        all_reduce(some)
+        barrier()
+        start = time.perf_counter()
+        for _ in range(EXCHANGES):
+            all_reduce(some)
+        times.append((time.perf_counter() - start) / EXCHANGES)
+    turns = 2 * (count - 1)
+    latency = times[0] / turns
+    return {"latency": latency, "bandwidth": 4 * numbers.numel() / count / max(times[1] / turns - latency, 1e-9)}
+
+
+def _arrivals(trainer: Trainer) -> tuple[list[int], list[float]]:
+    """Bytes of each gradient in the order in which they come, and after which part of the backward pass."""
+    network, came = trainer.learner.plain, []
+
+    def note(parameter: torch.Tensor) -> None:
+        came.append((parameter.numel() * parameter.element_size(), time.perf_counter()))
+
+    hooks = [parameter.register_post_accumulate_grad_hook(note) for parameter in network.parameters()]
+    images, targets = next(trainer.batches.epoch(0))
+    loss = trainer.task.loss(network(images), targets)
+    start = time.perf_counter()
+    loss.backward()
+    end = time.perf_counter()
+    for hook in hooks:
+        hook.remove()
+    return [size for size, _ in came], [(at - start) / (end - start) for _, at in came]
 
 
 def _crossed() -> int:

@@ -100,6 +100,10 @@ def _start(result: dict[str, Any]) -> Iterator[Row]:
 def _processes(result: dict[str, Any]) -> Iterator[Row]:
     for one in result["results"]:
         yield f"{one['processes']} process(es) on the CPU, images/s", _rate(one["images_per_second"])
+    yield "the same, predicted from what they exchange", f"{result['predicted_images_per_second']:.0f}"
+    for one in result["gpus"]:
+        what = f"estimated: {one['nodes']} node(s) of {one['gpus']} H100, {one['images_per_gpu']} images each, images/s"
+        yield what, f"{one['images_per_second']:,.0f}, {one['efficiency']:.0%} of as many alone"
 
 
 def _growth(result: dict[str, Any]) -> Iterator[Row]:

@@ -90,7 +90,7 @@ def measure(wanted: Train) -> dict[str, Any]:
         config = TrainConfig(
             data=DataConfig(data=str(folder), image_size=wanted.image_size),
             optimization=OptimizationConfig(batch_size=wanted.batch_size),
-            compute=ComputeConfig(mixed_precision=wanted.mixed_precision, compile=wanted.compile),
+            compute=ComputeConfig(mixed_precision=wanted.mixed_precision, compile=wanted.compile or "auto"),
             run=RunConfig(output_dir=nowhere),
             tracking=TrackingConfig(wandb="disabled"),
         )

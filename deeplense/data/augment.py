@@ -162,14 +162,13 @@ def _grid(maps: torch.Tensor, size: int) -> torch.Tensor:
     """Where the pixels of the results lie in the sources: (B, size, size, 2), from -1 to 1 across the image.
 
     What `torch.nn.functional.affine_grid` gives, which multiplies long matrices of three columns for it: on two cores
-    of an AMD EPYC that takes as long as the interpolation itself. Complex numbers add both coordinates at once, and
-    take a twentieth of it.
+    of an AMD EPYC that takes as long as the interpolation itself. Each coordinate lies together in memory, as
+    vectorised code reads it.
     """
     centres = (2 * torch.arange(size, device=maps.device) + 1) / size - 1
-    along = maps[:, None, :, 0] * centres[:, None]  # (B, size, 2), of the columns
-    down = maps[:, None, :, 1] * centres[:, None] + maps[:, None, :, 2]
-    along, down = torch.view_as_complex(along), torch.view_as_complex(down)  # (B, size)
-    return torch.view_as_real(along[:, None, :] + down[:, :, None])
+    along = maps[:, :, 0, None] * centres  # (B, 2, size), of the columns
+    down = maps[:, :, 1, None] * centres + maps[:, :, 2, None]
+    return (along[:, :, None, :] + down[:, :, :, None]).permute(0, 2, 3, 1)
 
 
 def _weights(side: int, size: int, finer: int, crop: float, device: torch.device) -> torch.Tensor:

@@ -5,7 +5,8 @@ the epoch). Nothing has a state, so a run resumes in the middle of an epoch with
 processes sees the same augmented global batches: each takes its own rows of them.
 
 The batch contract: images (B, C, size, size) float32, normalised, and what the network is to say of them, as the task
-has it: a tensor (B, ...) or several; all on the device.
+has it: a tensor (B, ...) or several; all on the device. `raw` gives all that differs from batch to batch, and `seen`
+makes the batch of it, by operations on the device alone: a step that is compiled or captured begins there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 
 from deeplense.config import AugmentConfig
 from deeplense.data.augment import affine
-from deeplense.data.store import PixelStore
+from deeplense.data.store import Pixels, PixelStore
 
 if TYPE_CHECKING:
     from deeplense.simulation.draw import Draws
@@ -70,6 +71,10 @@ class TrainBatches:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[torch.Tensor, Any]]:
         """This process's part of the batches `start`, `start + 1`, ... of an epoch: `parts` items for each."""
+        return (self.seen(*item) for item in self.raw(epoch, start))
+
+    def raw(self, epoch: int, start: int = 0) -> Iterator[tuple[Pixels, torch.Tensor, torch.Tensor]]:
+        """Of the same items, the stored pixels, places in the set (B,), and draws of the augmentation (B, 3)."""
         order, draws = epoch_plan(self.seed, epoch, len(self.indices))
         if self.even is not None:
             order = even_order(self.seed, epoch, self.even)
@@ -84,8 +89,12 @@ class TrainBatches:
         index_there = torch.from_numpy(index).to(device)
         draws_there = torch.from_numpy(draws).to(device)
         for place, pixels in zip(places, pixels_of, strict=True):
-            maps = affine(draws_there[place], self.augment.rotation, self.augment.flips)
-            yield self.store.resample(pixels, maps), self.targets(index_there[place], maps)
+            yield pixels, index_there[place], draws_there[place]
+
+    def seen(self, pixels: Pixels, index: torch.Tensor, draws: torch.Tensor) -> tuple[torch.Tensor, Any]:
+        """The images and targets of an item of `raw`."""
+        maps = affine(draws, self.augment.rotation, self.augment.flips)
+        return self.store.resample(pixels, maps), self.targets(index, maps)
 
     def plain(self, count: int, batch_size: int) -> Iterator[torch.Tensor]:
         """`count` of the training images, or all, a fixed sample of them, without augmentation; see `plain_batches`."""
@@ -123,13 +132,21 @@ class StreamBatches:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[torch.Tensor, Any]]:
         """As `TrainBatches.epoch`."""
+        return (self.seen(*item) for item in self.raw(epoch, start))
+
+    def raw(self, epoch: int, start: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor, Draws]]:
+        """Of the same items, counts (B, 1, H, W), draws of the augmentation (B, 3), and the truth."""
         share = self.batch_size // (self.world * self.parts)
         for step in range(start, self.steps):
             for first in own_places(epoch * self.steps + step, self.batch_size, self.rank, self.world, self.parts):
                 numbers = torch.arange(first, first + share, device=self.store.device)
-                counts, draws = self.stream.images(numbers)
-                maps = affine(self.stream.uniforms(numbers), self.augment.rotation, self.augment.flips)
-                yield self.store.resample(self.store.to_unit(counts), maps), self.targets(draws, maps)
+                counts, truth = self.stream.images(numbers)
+                yield counts, self.stream.uniforms(numbers), truth
+
+    def seen(self, counts: torch.Tensor, draws: torch.Tensor, truth: Draws) -> tuple[torch.Tensor, Any]:
+        """The images and targets of an item of `raw`."""
+        maps = affine(draws, self.augment.rotation, self.augment.flips)
+        return self.store.resample(self.store.to_unit(counts), maps), self.targets(truth, maps)
 
     def plain(self, count: int, batch_size: int) -> Iterator[torch.Tensor]:
         """The first `count` training images, without augmentation; see `plain_batches`."""

@@ -57,7 +57,7 @@ class Localizer(torch.nn.Module):
         super().__init__()
         self.encoder = build_model(2, channels)
         self.encoder.fc = torch.nn.Identity()
-        self.encoder.maxpool = torch.nn.Identity()  # it would blur away what a light subhalo changes
+        self.encoder.maxpool = torch.nn.ReLU(inplace=True)  # pooling would blur away what a light subhalo changes
         self.from5 = torch.nn.Conv2d(512, 2 * width, 1)
         self.from4 = torch.nn.Conv2d(256, 2 * width, 1)
         self.from3 = torch.nn.Conv2d(128, width, 1)

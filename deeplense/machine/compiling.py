@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 import logging
-import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import torch
 import torch._dynamo
 
-from deeplense.errors import is_first_process
+from deeplense.machine.remarks import first_line, hear_compiler, remark
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+BACKEND = "inductor"
+"""What generates code: torch's own."""
 
 _MOST_VARIANTS = 64
 """Shapes and structures of arguments that a function is compiled for."""
@@ -34,7 +36,7 @@ def why_not(kind: str) -> str | None:
         result = torch.compile(_trivial, dynamic=False)(probe)
         return None if torch.equal(result, _trivial(probe)) else "compiled code gives wrong results"
     except Exception as error:  # whatever a broken toolchain raises, of many types
-        return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        return first_line(error)
 
 
 def compiled(function: Callable[P, R], kind: str) -> Callable[P, R]:
@@ -46,18 +48,10 @@ def compiled(function: Callable[P, R], kind: str) -> Callable[P, R]:
     reason = why_not(kind)
     if reason is None:
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_VARIANTS)
+        hear_compiler()
         return torch.compile(function, dynamic=False)
-    _warn(kind, reason)
+    remark(f"running without compilation, slower: no working compiler for {kind} ({reason})")
     return function
-
-
-@functools.cache
-def _warn(kind: str, reason: str) -> None:
-    if is_first_process():
-        print(
-            f"warning: running without compilation, slower: no working compiler for {kind} ({reason})",
-            file=sys.stderr,
-        )
 
 
 def _trivial(x: torch.Tensor) -> torch.Tensor:

@@ -51,6 +51,8 @@ def build_model(classes: int, channels: int = 1, orient: bool = False) -> ResNet
         stem = model.conv1
         model.conv1 = torch.nn.Conv2d(channels, 64, stem.kernel_size, stem.stride, stem.padding, bias=False)
         torch.nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
+    # The largest of some numbers, or 0 if that is more: in either order, to the bit; in this one, of a quarter of them.
+    model.relu, model.maxpool = torch.nn.Identity(), torch.nn.Sequential(model.maxpool, torch.nn.ReLU(inplace=True))
     return model
 
 

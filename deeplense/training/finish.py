@@ -18,10 +18,10 @@ from deeplense.figures.curves import plot_curves
 from deeplense.figures.samples import plot_samples
 from deeplense.files import write_json
 from deeplense.scores.familiarity import Familiarity
-from deeplense.task import Evaluation, Scored, Task, load_trained
+from deeplense.task import Scored, Task, Trained, load_trained
 from deeplense.tracking.tracker import Tracker
 from deeplense.training.loop import Trainer
-from deeplense.training.session import on_first
+from deeplense.training.session import on_first, only_first
 
 SAMPLES = 8
 """Images of each kind in a figure."""
@@ -50,9 +50,15 @@ def finish(
     accelerator: Accelerator, trainer: Trainer, images: ImageSet, split: Split, folder: Path, tracker: Tracker | None
 ) -> None:
     """Keep what the images look like, score the test part once, with the best weights, and write the summary."""
+    loaded = only_first(accelerator, lambda: best_of(trainer, folder))
     # All get it from the first process: on another machine the file may not be seen yet.
-    known = on_first(accelerator, lambda: remember_images(trainer, split, folder))
-    evaluation = evaluate_test(accelerator, trainer, images, split, folder, known)
+    known = on_first(accelerator, lambda: remember_images(trainer, loaded, split))
+    evaluation = None
+    if len(split.test):
+        trained = dataclasses.replace(loaded or best_of(trainer, folder), familiarity=known)
+        scored = Scored(images, split.test, trainer.store, f"{folder.name}, test part")
+        # In float32, as `evaluate.py` does it.
+        evaluation = trained.task.evaluate(trained, scored, folder / "evaluation" / "test", accelerator)
     if tracker is None:  # not the first process
         return
     position, headline = trainer.position, trainer.task.headline
@@ -83,31 +89,20 @@ def finish(
     print(f"all of it is in {folder}", flush=True)
 
 
-def remember_images(trainer: Trainer, split: Split, folder: Path) -> Familiarity | None:
+def best_of(trainer: Trainer, folder: Path) -> Trained:
+    """The run with its best weights, on the device."""
+    trained = load_trained(folder, trainer.config, type(trainer.task))
+    trained.network.to(trainer.store.device)
+    return trained
+
+
+def remember_images(trainer: Trainer, trained: Trained | None, split: Split) -> Familiarity | None:
     """Keep beside the best weights what training and validation images look like to them, if they are enough."""
-    task, store = trainer.task, trainer.store
-    network = load_trained(folder, trainer.config, type(task)).network.to(store.device)
-    found = get_acquainted(network, task.watched, trainer.batches, store, split.val)
+    assert trained is not None
+    found = get_acquainted(trained.network, trained.task.watched, trainer.batches, trainer.store, split.val)
     if found is not None:
-        keep_familiarity(folder / "best", found)
+        keep_familiarity(trained.folder / "best", found)
     return found
-
-
-def evaluate_test(
-    accelerator: Accelerator,
-    trainer: Trainer,
-    images: ImageSet,
-    split: Split,
-    folder: Path,
-    known: Familiarity | None,
-) -> Evaluation | None:
-    """The test part scored in float32, as `evaluate.py` does it; None if there is none, and on all but one process."""
-    if not len(split.test):
-        return None
-    trained = dataclasses.replace(load_trained(folder, trainer.config, type(trainer.task)), familiarity=known)
-    trained.network.to(accelerator.device)
-    scored = Scored(images, split.test, trainer.store, f"{folder.name}, test part")
-    return trained.task.evaluate(trained, scored, folder / "evaluation" / "test", accelerator)
 
 
 def peak_memory(device: torch.device) -> int:

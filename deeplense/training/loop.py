@@ -30,6 +30,7 @@ from deeplense.tracking.tracker import Tracker
 from deeplense.training.checkpoint import Checkpoint, remedy, save_checkpoint
 from deeplense.training.learner import Learner
 from deeplense.training.optimization import learning_rate
+from deeplense.training.pace import EAGERLY, Way
 from deeplense.training.position import Position
 from deeplense.training.stopping import StopRequest
 
@@ -51,11 +52,12 @@ class Trainer:
         images: ImageSet,
         val_indices: np.ndarray,
         folder: Path,
+        way: Way = EAGERLY,
     ) -> None:
         self.config, self.accelerator, self.task = config, accelerator, task
         self.store, self.batches, self.images, self.val_indices = store, batches, images, val_indices
         self.folder = folder
-        self.learner = Learner(config, accelerator, task, network)
+        self.learner = Learner(config, accelerator, task, network, batches.seen, way)
         self.position = Position()
         self.log_every = min(50, math.ceil(batches.steps / 4))
         self.log: MetricsLog | None = None
@@ -100,7 +102,7 @@ class Trainer:
         """From the position on to the end of its epoch, without validation."""
         position, size = self.position, self.batches.batch_size
         self.learner.network.train()
-        items = self.batches.epoch(position.epoch, position.batch)
+        items = self.batches.raw(position.epoch, position.batch)
         since, seen = time.monotonic(), 0
         for batch in range(position.batch + 1, self.batches.steps + 1):
             lr = learning_rate(self.config.optimization, position.step, self.batches.steps)

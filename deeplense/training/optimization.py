@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,18 +34,27 @@ def learning_rate(config: OptimizationConfig, step: int, steps_per_epoch: int) -
 
 
 def make_optimizer(config: OptimizationConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """The optimiser, fused: one kernel a step, which can also leave a step out without waiting for the device."""
+    """The optimiser, fused: one kernel a step, which can also leave a step out without waiting for the device.
+
+    Its learning rate is a tensor to be filled in place, as whoever captures or compiles a step needs it: in the
+    type that the kernels of the device read.
+    """
+    device = next(model.parameters()).device
+    rate = torch.full((), config.lr, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
     settings: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
+    kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
+        "adam": partial(torch.optim.Adam, capturable=True),
+        "adamw": partial(torch.optim.AdamW, capturable=True),
+        "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),  # can be captured as it is
+    }
+    optimizer = kinds[config.optimizer](model.parameters(), **settings)
+    for group in optimizer.param_groups:
+        group["lr"] = rate  # not from the start: torch would look at its value, and wait
     if config.optimizer == "sgd":
-        optimizer = torch.optim.SGD(model.parameters(), momentum=0.9, nesterov=True, **settings)
         for parameter in model.parameters():
             # Or torch would take uninitialised memory for the momentum if the very first step were left out.
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        return optimizer
-    kind: Callable[..., torch.optim.Optimizer] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[
-        config.optimizer
-    ]
-    return kind(model.parameters(), **settings)
+    return optimizer
 
 
 def _cosine(start: float, end: float, part: float) -> float:

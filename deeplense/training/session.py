@@ -24,13 +24,15 @@ from deeplense.data.mixed import describe
 from deeplense.data.scale import mention_strangers, say_scale
 from deeplense.data.simulated import load_data
 from deeplense.data.split import Split, counts_of
-from deeplense.errors import InputError, LostProcess, is_first_process
+from deeplense.errors import InputError, LostProcess
 from deeplense.machine.compiling import why_not
 from deeplense.machine.heap import keep_freed_memory
 from deeplense.machine.precision import effective_precision, full_float32, repeatable
+from deeplense.machine.remarks import remark
 from deeplense.network.batchnorm import synchronized
 from deeplense.network.model import Initialization, placed
 from deeplense.task import Task
+from deeplense.training.pace import Way, choose
 
 T = TypeVar("T")
 
@@ -182,22 +184,22 @@ def make_batches(
     return store, TrainBatches(targets=targets, indices=split.train, seed=config.run.seed, even=even, **common)
 
 
-def prepare_network(accelerator: Accelerator, model: torch.nn.Module, config: TrainConfig) -> bool:
-    """Put the network on the device, in the memory layout asked for; compiled, and True, if asked for and possible."""
-    device = accelerator.device
+def prepare_network(accelerator: Accelerator, model: torch.nn.Module, config: TrainConfig) -> None:
+    """Put the network on the device, in the memory layout asked for."""
     if config.compute.sync_batchnorm and accelerator.num_processes > 1:
         synchronized(model)
-    placed(model, device, config.compute.channels_last)
-    if not config.compute.compile:
-        return False
-    reason = why_not(device.type)
-    if reason is None:
-        # In place, and before DDP wraps it: the names of the weights stay clean. Batches of training have one shape
-        # and those of validation another, so none is dynamic.
-        model.compile(dynamic=False)
-    elif is_first_process():
-        print(f"warning: --compile has no effect, training runs eagerly: {reason}", file=sys.stderr)
-    return reason is None
+    placed(model, accelerator.device, config.compute.channels_last)
+
+
+def way_of(accelerator: Accelerator, config: TrainConfig, batches: Batches, done: int = 0) -> Way:
+    """How the steps are to be run, of which `done` have been; after a warning, if that is not what was asked for."""
+    optimization, compute = config.optimization, config.compute
+    steps = optimization.epochs * batches.steps - done
+    pixels = optimization.batch_size // accelerator.num_processes * config.data.image_size**2
+    way, reason = choose(compute.compile, accelerator.device, accelerator.num_processes, steps, pixels, why_not)
+    if reason is not None:
+        remark(f"--compile has no effect, training runs eagerly: {reason}")
+    return way
 
 
 def facts_of(
@@ -205,7 +207,7 @@ def facts_of(
     images: ImageSet,
     store: PixelStore,
     initialization: Initialization,
-    compiled: bool,
+    way: Way,
 ) -> dict[str, Any]:
     """What a run turned out to be, beside what was asked for; goes into the record and to W&B."""
     device = accelerator.device
@@ -216,7 +218,8 @@ def facts_of(
         "effective_precision": accelerator.mixed_precision,
         "effective_initialization": initialization.effective,
         "initialization_warning": initialization.warning,
-        "effective_compile": compiled,
+        "effective_compile": way.compiled,
+        "effective_capture": way.captured,
         "repeatable": device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
         "effective_placement": "host" if store.on_device is None else "device",
         "data_sha256": images.fingerprint(),
@@ -230,6 +233,7 @@ def announce(
     batches: Batches,
     model: torch.nn.Module,
     facts: dict[str, Any],
+    way: Way,
     folder: Path,
     tracked: str,
 ) -> None:
@@ -250,7 +254,8 @@ def announce(
         "steps": f"{batches.steps} an epoch, {batches.steps * optimization.epochs} in {optimization.epochs} epochs",
         "network": f"ResNet-18, {parameters:,} parameters, from {facts['effective_initialization']} weights",
         "device": f"{facts['device']}, precision {facts['effective_precision']}, pixels on the "
-        f"{facts['effective_placement']}{', compiled' if facts['effective_compile'] else ''}",
+        f"{facts['effective_placement']}",
+        **({"each step": way.said} if way.said else {}),
         "run folder": str(folder),
         "W&B": tracked,
     }

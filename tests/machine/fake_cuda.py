@@ -140,6 +140,17 @@ def built_on_cpu(make: Any) -> Any:
     return build
 
 
+def _at_a_number(original: Any) -> Any:
+    """A fused optimiser, whose learning rate may be a tensor where its weights are; that has no meta kernel."""
+
+    def fused(parameters: list[torch.Tensor], *others: Any, lr: Any, **options: Any) -> None:
+        assert lr.device == parameters[0].device
+        assert lr.dtype == torch.float32  # which a GPU's kernel reads
+        original(parameters, *others, lr=0.1, **options)
+
+    return fused
+
+
 STUBS: tuple[tuple[Any, str, Any], ...] = (
     (torch.cuda, "is_available", lambda: True),
     (torch.cuda, "device_count", lambda: 1),
@@ -156,6 +167,8 @@ STUBS: tuple[tuple[Any, str, Any], ...] = (
     (fake_tensor, "init_gpu_context", lambda device: None),
     (torch.Tensor, "pin_memory", lambda tensor, *_: tensor),
     (torch.Tensor, "backward", backward),
+    (torch, "_fused_adam_", _at_a_number(torch._fused_adam_)),
+    (torch, "_fused_adamw_", _at_a_number(torch._fused_adamw_)),
     (torch, "_fused_sgd_", lambda *arguments, **options: None),  # it has no meta kernel
 )
 """What torch would ask a driver for."""

@@ -31,8 +31,10 @@ from deeplense.simulation import camera, deflection, render, simulator
 from deeplense.simulation.sets import SETS
 from deeplense.simulation.stream import ImageStream
 from deeplense.tasks import make_task
-from deeplense.training import session
+from deeplense.training import learner, session
+from deeplense.training.capture import WARM_UP
 from deeplense.training.loop import Trainer
+from deeplense.training.pace import EAGERLY, Way
 
 COUNT, BATCH = 16, 8
 NOBODY = np.arange(0)
@@ -42,7 +44,7 @@ SET_UP = {"network/model.py: placed", "data/store.py: _convert", "data/store.py:
 }
 """What may cross before the first step: weights, pixels, labels."""
 
-OF_AN_EPOCH = {"data/batches.py: epoch": 2, "data/store.py: batches": 1}
+OF_AN_EPOCH = {"data/batches.py: raw": 2, "data/store.py: batches": 1}
 """Copies within an epoch, however many steps it has: where its images are, twice, and the draws of its augmentation."""
 
 
@@ -53,7 +55,7 @@ def images_of(kind, channels=1, classes=2):
     return ImageSet(pixels, np.arange(COUNT) % classes, ("no_sub", "cdm", "axion")[:classes], names, names)
 
 
-def small_network(classes, channels=1):
+def small_network(classes, channels=1, orient=False):
     """A ResNet with one block of two in each stage: all kinds of layers, and half the time."""
     network = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=1 if classes == 2 else classes)
     network.conv1 = torch.nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
@@ -79,7 +81,7 @@ def settings(
     )  # fmt: skip
 
 
-def prepared(config, images):
+def prepared(config, images, way=EAGERLY):
     """A trainer, as `train.py` makes it."""
     accelerator = session.make_accelerator(config)
     task = make_task(config, images.classes)
@@ -88,7 +90,7 @@ def prepared(config, images):
     network = task.network()
     store, batches = session.make_batches(accelerator, config, task, images, Split(np.arange(COUNT), NOBODY, NOBODY))
     session.prepare_network(accelerator, network, config)
-    own = Trainer(config, accelerator, task, network, store, batches, images, NOBODY, Path("nowhere"))
+    own = Trainer(config, accelerator, task, network, store, batches, images, NOBODY, Path("nowhere"), way)
     own._collect = lambda: None  # the one wait, which is meant
     return own
 
@@ -113,7 +115,7 @@ def expected_of(config):
     if config.data.placement == "device":
         return OF_AN_EPOCH
     parts = COUNT // BATCH * config.optimization.grad_accum
-    return {"data/batches.py: epoch": 2, "data/store.py: _convert": parts}  # each part from pinned memory, and no index
+    return {"data/batches.py: raw": 2, "data/store.py: _convert": parts}  # each part from pinned memory, and no index
 
 
 @pytest.fixture
@@ -176,6 +178,50 @@ def test_subhalos_are_carried_along_on_the_device(monkeypatch):
     monkeypatch.setattr(localisation, "read_truth", lambda images, where: truth)
     config = dataclasses.replace(settings("adamw", ema=0.99, clip=1.0), task="locate")
     assert crossed_in_an_epoch(config, images_of("float32")) == OF_AN_EPOCH
+
+
+class PretendedGraph:
+    """Runs what it is to capture, which cannot wait here."""
+
+    captured, replays = False, 0
+
+    def warm_up(self, step):
+        step()
+        return False
+
+    def capture(self, step):
+        step()
+        self.captured = True
+
+    def replay(self):
+        self.replays += 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_step_can_be_captured(small, monkeypatch, way):
+    """Within it nothing crosses at all; and then there are few operators left outside."""
+    config, images = WAYS[way]
+    graph = PretendedGraph()
+    monkeypatch.setattr(learner, "CudaGraph", lambda: graph)
+    with pretended_cuda() as crossings:
+        own = prepared(config, images, Way(captured=True))
+        outside, captured = [], own.learner._advance
+
+        def advance(items):
+            before = dict(crossings.found)
+            captured(items)
+            assert crossings.found == before
+
+        own.learner._steps._advance = advance
+        for epoch in range(3):
+            own.position.epoch, own.position.batch = epoch, 0
+            before = crossings.operators
+            own.train_epoch()
+            outside.append(crossings.operators - before)
+    assert graph.captured
+    assert graph.replays == 3 * (COUNT // BATCH) - WARM_UP
+    assert outside[2] < outside[0] / 10
+    assert all(group.get("capturable", True) for group in own.learner.optimizer.param_groups)
 
 
 @pytest.mark.slow

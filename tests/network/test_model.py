@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torchvision
 from conftest import run_python
 from safetensors.torch import save_file
 from torchvision.models import resnet18
@@ -132,3 +133,18 @@ def test_losses_and_probabilities():
     torch.testing.assert_close(
         loss_function(3, three, torch.tensor([2])).double(), -probabilities(three)[0, 2].log(), atol=1e-6, rtol=0
     )
+
+
+def test_the_stem_gives_what_torchvisions_does():
+    """Which takes the positive part first, of four times as many numbers: to the bit, gradients too."""
+    torch.manual_seed(0)
+    ours = build_model(2, 3)
+    theirs = torchvision.models.resnet18(num_classes=1)
+    theirs.load_state_dict(ours.state_dict())
+    images = torch.randn(4, 3, 64, 64)
+    logits = [network(images) for network in (ours, theirs)]
+    assert torch.equal(*logits)
+    for own in logits:
+        own.sum().backward()
+    for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(own.grad, other.grad)

@@ -41,15 +41,15 @@ def test_maps_that_are_not_square():
 
 
 def test_the_short_way_is_taken_where_the_map_is_small(monkeypatch):
-    """At 64 px by the four 3 x 3 convolutions of the last stage. Not on larger images, of a few, in the layout that
-    does not suit it, or when it is exported or compiled."""
+    """At 64 px by the eight 3 x 3 convolutions of the last two stages. Not on larger images, of a few, in the layout
+    that does not suit it, or when it is exported or compiled."""
     calls = []
     convolve = torch.nn.Conv2d.forward
     monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda self, x: calls.append(self) or convolve(self, x))
     networks = {last: placed(build_model(2, 1), torch.device("cpu"), last).eval() for last in (True, False)}
     network = networks[True]
     every = sum(isinstance(layer, torch.nn.Conv2d) for layer in network.modules())
-    cases = ((64, 32, True, 4), (150, 32, True, 0), (64, 8, True, 0), (64, 32, False, 0))
+    cases = ((64, 32, True, 8), (150, 32, True, 0), (64, 8, True, 0), (64, 32, False, 0))
     for size, count, channels_last, short in cases:
         calls.clear()
         networks[channels_last](torch.zeros(count, 1, size, size))
@@ -78,15 +78,18 @@ def test_kernels_of_another_kind_are_left_alone():
     assert not any(isinstance(layer, SmallMapConv2d) for layer in with_small_maps(layers))
 
 
-def test_in_bf16_result_and_gradients_are_as_close_as_those_of_a_convolution():
+@pytest.mark.parametrize("side", [2, 4])
+def test_in_bf16_result_and_gradients_are_as_close_as_those_of_a_convolution(side):
     torch.manual_seed(0)
     plain, ours = pair(64, 64, kind=torch.float32)
-    images = torch.randn(32, 64, 2, 2, requires_grad=True)
+    images = torch.randn(32, 64, side, side, requires_grad=True)
     exact = plain(images)
     with torch.autocast("cpu", torch.bfloat16):
         results = [layer(images) for layer in (plain, ours)]
         assert ours(images).dtype == torch.bfloat16
-        assert pair(4, 4)[1](torch.zeros(32, 4, 2, 2, dtype=torch.double)).dtype == torch.double  # as of a convolution
+        assert (
+            pair(4, 4)[1](torch.zeros(32, 4, side, side, dtype=torch.double)).dtype == torch.double
+        )  # as of a convolution
     gradient = torch.randn_like(exact)
     found = [
         (exact, *torch.autograd.grad(exact, (images, plain.weight), gradient)),
