@@ -16,7 +16,7 @@ from scipy import stats
 
 from deeplense.data.imageset import ImageSet
 from deeplense.localisation.scores import RATES, Findings, bin_of, heaviest
-from deeplense.localisation.truth import TrueSubhalos, about_set, truth_folder
+from deeplense.localisation.truth import TrueSubhalos, about_set, has_truth, read_truth, truth_folder
 from deeplense.scores.detection import detection_rate, threshold_at
 from deeplense.simulation.draw import Draws
 from deeplense.simulation.limit import signal_to_noise
@@ -69,6 +69,14 @@ def found_at(snr: np.ndarray, fpr: float) -> np.ndarray:
     return stats.norm.cdf(snr - stats.norm.isf(fpr / PLACES))
 
 
+def draws_of(images: ImageSet, indices: np.ndarray) -> Draws | None:
+    """The parameters (on the CPU) of some of the images of a simulated set; None: they cannot be drawn again."""
+    simulator = _simulator_of(images) if has_truth(images) else None
+    if simulator is None:
+        return None
+    return _draws_again(simulator, images, indices, read_truth(images, str(images.folder)).take(indices))
+
+
 def _simulator_of(images: ImageSet) -> Simulator | None:
     """What has made a set, if it still makes the same, and the limit is known for it."""
     folder = truth_folder(images)
@@ -91,7 +99,9 @@ def _draws_again(simulator: Simulator, images: ImageSet, indices: np.ndarray, tr
     rows = np.arange(len(indices))
     largest = draws.mass.argmax(1)[:, None]
     for drawn, written in ((draws.x, truth.x), (draws.y, truth.y), (draws.mass, truth.mass)):
-        if not np.allclose(drawn.gather(1, largest)[:, 0].numpy(), written[rows, place], rtol=1e-5, atol=1e-6):
+        there = truth.mass[rows, place] > 0
+        own = np.where(there, drawn.gather(1, largest)[:, 0].numpy(), 0.0)
+        if not np.allclose(own, np.where(there, written[rows, place], 0.0), rtol=1e-5, atol=1e-6):
             return None
     return draws
 

@@ -15,6 +15,7 @@ from deeplense.errors import InputError
 from deeplense.localisation.card import LocaliserCard
 from deeplense.localisation.evaluate import LocalisationEvaluation, evaluate
 from deeplense.localisation.likelihood import Subhalos, negative_log_likelihood
+from deeplense.localisation.mapped import write_sensitivity_map
 from deeplense.localisation.network import CELL, LOG_DENSITY, Localizer, Prior
 from deeplense.localisation.truth import Scale, TrueSubhalos, carried, read_truth, scale_of, unit_places
 from deeplense.scores.metrics import auc_delong
@@ -142,7 +143,9 @@ class Localisation(Task):
                 raise InputError(
                     f"{flag}: {trained.folder} was trained to locate, which has no such thing: leave it out"
                 )
-        return False
+        if asked.sensitivity_map:
+            write_sensitivity_map(trained, asked)
+        return asked.sensitivity_map
 
     # ---- truth ---------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from deeplense.figures.familiarity import plot_familiarity
 from deeplense.files import replacing, write_json
 from deeplense.localisation.limit import Limit
 from deeplense.localisation.matching import match
+from deeplense.localisation.refit.refit import Refitted
 from deeplense.localisation.scores import Findings, pairs
 from deeplense.localisation.told import mass_table, score_rows
 from deeplense.localisation.truth import Scale, TrueSubhalos
@@ -58,6 +59,8 @@ class Located:
     foreign: Foreignness | None = None
     look: Look | None = None
     """How the images look to the run, of all that there were and of these n; None: it does not know."""
+    fits: Refitted | None = None
+    """Of the second stage, where it was asked for."""
 
 
 def write_evaluation(folder: Path, located: Located, paths: Sequence[str] = ()) -> None:
@@ -89,10 +92,13 @@ def _write_predictions(file: Path, located: Located) -> None:
     with file.open("w", newline="", encoding="utf-8") as table:
         writer = csv.writer(table)
         look = located.look
-        writer.writerow(["path", "label", "p_any", "expected_number", *(["familiarity"] if look else [])])
+        fits = located.fits
+        own = [*(["familiarity"] if look else []), *(["reduced_chi2"] if fits else [])]
+        writer.writerow(["path", "label", "p_any", "expected_number", *own])
         for row, index in enumerate(located.scored.indices):
             label = "" if images.labels is None else images.classes[images.labels[index]]
-            values = (findings.p_any[row], findings.expected[row], *([look.familiarity[row]] if look else []))
+            values = [findings.p_any[row], findings.expected[row], *([look.familiarity[row]] if look else [])]
+            values += [fits.reduced_chi2[row]] if fits else []
             writer.writerow([images.paths[index], label, *(f"{value:.6g}" for value in values)])
 
 

@@ -18,9 +18,9 @@ from deeplense.simulation.draw import Draws, positions_of, priors_of
 from deeplense.simulation.lenses import Halo
 from deeplense.simulation.lights import Clumps
 from deeplense.simulation.priors import Fixed, Polar, Prior, bounds
-from deeplense.simulation.profiles import Surroundings
 from deeplense.simulation.sets import LensSet
 from deeplense.simulation.substructure import Equal
+from deeplense.simulation.variants import with_subhalos
 
 SUBHALO = 3
 """Coordinates of each."""
@@ -59,9 +59,10 @@ class Family:
                 f"--refit: the subhalos of {lens_set.name} are equal parts of a mass, and are not fitted one by one: "
                 "leave --refit out"
             )
-        if not lens_set.camera.noise:
-            raise InputError(f"--refit: images of {lens_set.name} have no noise to be fitted within: leave it out")
+        if not lens_set.camera.noise or not isinstance(lens_set.camera.exposure, Fixed):
+            raise InputError(f"--refit: the noise in images of {lens_set.name} is not known by itself: leave it out")
         self.lens_set = lens_set
+        self.exposure = lens_set.camera.exposure.value
         self.device = torch.device(device)
         middle = torch.tensor([0.5], device=self.device)
         self._known = {name: prior.at(middle) for name, prior in priors_of(lens_set).items()}
@@ -93,19 +94,10 @@ class Family:
         count = len(vectors)
         scalars = {name: value.expand(count) for name, value in self._known.items()}
         scalars |= _scalars(dict(zip(self.names, vectors.unbind(1), strict=False)), self.lens_set)
-        whole = vectors.new_zeros(count, dtype=torch.int64)
+        whole, none = vectors.new_zeros(count, dtype=torch.int64), vectors.new_zeros(count, 0)
+        bare = Draws(whole, whole, whole, scalars, none, none, none, none, none, none, vectors.new_zeros(count, 4, 0))
         x, y, log_mass = vectors[:, len(self) :].reshape(count, -1, SUBHALO).unbind(2)  # (B, K)
-        mass = 10.0**log_mass
-        total, scale = mass, torch.zeros_like(mass)
-        square = self.mass_to_square(scalars)[:, None]
-        if self.lens_set.subhalos.profile is not None:
-            around = Surroundings(
-                self.lens_set.cosmology, scalars["z_lens"][:, None], square, scalars["einstein_radius"][:, None]
-            )
-            total, scale, _ = self.lens_set.subhalos.profile.spread(mass, around, torch.full_like(mass, 0.5))
-        radius = (total * square).sqrt()
-        clumps = vectors.new_zeros(count, 4, 0)
-        return Draws(whole, whole, whole, scalars, x, y, mass, radius, scale, torch.full_like(x, torch.nan), clumps)
+        return with_subhalos(bare, self.lens_set, x, y, 10.0**log_mass)
 
     def mass_to_square(self, scalars: dict[str, Tensor] | None = None) -> Tensor:
         """Squared Einstein radius of one solar mass, arcsec^2; of redshifts that the image does not tell, a middle."""
@@ -143,7 +135,7 @@ def _coordinates(lens_set: LensSet) -> Iterator[Coordinate]:
             yield Coordinate(f"{name}_log_radius", 5e-3, math.log(0.01), math.log(20.0))
         if not isinstance(light.index, (int, float)):
             yield Coordinate(f"{name}_index", 1e-2, 0.3, 8.0)
-        if not light.axis_ratio == Fixed(1.0):
+        if light.axis_ratio != Fixed(1.0):
             yield from _pair(f"{name}_e")
 
 
@@ -199,4 +191,3 @@ def _vectors(scalars: dict[str, Tensor], lens_set: LensSet) -> dict[str, Tensor]
             angle = order * scalars[f"{name}_angle"]
             own |= {f"{name}1": scalars[name] * angle.cos(), f"{name}2": scalars[name] * angle.sin()}
     return own
-

@@ -58,4 +58,4 @@ def better_of(fitted: Fitted, rows: Tensor, other: Fitted) -> Fitted:
 def weights(flux: Tensor, family: Family) -> Tensor:
     """Root of the inverse variance of pixels with that noise-free flux, (n, P)."""
     camera = family.lens_set.camera
-    return (flux.clamp(min=0.0) / camera.exposure.value + camera.background_rms**2).rsqrt()
+    return (flux.clamp(min=0.0) / family.exposure + camera.background_rms**2).rsqrt()

@@ -93,5 +93,4 @@ def in_noise(counts: Tensor, family: Family) -> Tensor:
 
 def flux_of(counts: Tensor, family: Family) -> Tensor:
     """Stored counts for a unit of exposure."""
-    camera = family.lens_set.camera
-    return counts * ((camera.unit_counts or 1.0) / camera.exposure.value)
+    return counts * ((family.lens_set.camera.unit_counts or 1.0) / family.exposure)

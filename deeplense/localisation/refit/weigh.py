@@ -118,9 +118,7 @@ class Weighing:
         )
 
 
-def _candidates(
-    refitted: Refitted, density: np.ndarray, scale: Scale
-) -> tuple[Detections, np.ndarray, np.ndarray]:
+def _candidates(refitted: Refitted, density: np.ndarray, scale: Scale) -> tuple[Detections, np.ndarray, np.ndarray]:
     """The fits as detections of no probability yet, their evidence, and the network's log-odds at their places."""
     cell = 2 * scale.seen_pixel
     x_sigma, y_sigma, mass_sigma = np.sqrt(np.diagonal(refitted.covariance, axis1=1, axis2=2)).T
