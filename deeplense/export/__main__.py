@@ -59,7 +59,8 @@ def main() -> None:
     card = write_card(wanted.run, exported)
     print(
         f"{exported.file}: its {output_of(exported.model)} differ from the program's own by "
-        f"{exported.difference:.1e} at most, on {exported.checked} images of the run\nwhat it is, and how to call it: {card}"
+        f"{exported.difference:.1e} at most, on {exported.checked} images of the run\n"
+        f"what it is, and how to call it: {card}"
     )
 
 

@@ -72,8 +72,8 @@ def _what(exported: Exported) -> str:
         + ("| output | `familiarity` | float32 | (N,), from 0 to 1 |\n" if exported.familiar else "")
         + "\n"
         f"Checked when it was written: on {exported.checked} images of the run its {output_of(exported.model)} differ "
-        f"from those of the program that trained it by {exported.difference:.1e} at most ({tolerance(exported.model):.0e} is "
-        "allowed)."
+        f"from those of the program that trained it by {exported.difference:.1e} at most "
+        f"({tolerance(exported.model):.0e} is allowed)."
     )
 
 
@@ -83,8 +83,8 @@ def _gives(exported: Exported) -> str:
     unit = "pixels" if exported.model.pixel_scale is None else "arcsec"
     return (
         "for each cell of two by two pixels the expected number of subhalos, and the place, mass and errors of one "
-        f"that belongs there (lengths in {unit} from the centre, y downwards). Sum the expected numbers of a region for its "
-        "own"
+        f"that belongs there (lengths in {unit} from the centre, y downwards). Sum the expected numbers of a region "
+        "for its own"
     )
 
 
