@@ -1,6 +1,7 @@
 """YOLOv8n by its own command, in a process of its own: it is AGPL-3.0, and nothing of it is imported here.
 
-It trains from its description, without weights of others, offline, on pictures of the same images (`simulation/yolo.py`).
+It trains from its description, without weights of others, offline, on pictures of the same images
+(`simulation/yolo.py`).
 """
 
 from __future__ import annotations
