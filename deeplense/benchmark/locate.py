@@ -72,8 +72,8 @@ def show(result: dict[str, Any]) -> None:
     settings = result["settings"]
     print(heading(result))
     print(
-        f"{settings['data']}: {settings['minutes']:g} minutes of training each on {settings['count']} images, scored on "
-        f"{settings['test']}; shares in %, in brackets those placed within two pixels as well"
+        f"{settings['data']}: {settings['minutes']:g} minutes of training each on {settings['count']} images, scored "
+        f"on {settings['test']}; shares in %, in brackets those placed within two pixels as well"
     )
     bins = [f"{row['from']:g}-{row['to']:g}" for row in next(iter(result["results"].values()))["by_mass"]]
     for rate, words in (("fpr_0.01", "1 %"), ("fpr_0.1", "10 %")):

@@ -5,6 +5,8 @@ cross-entropy. The disks are centred on the pixels' own centres.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -26,7 +28,7 @@ class UNet(torch.nn.Module):
         super().__init__()
         inside = (channels, *WIDTHS[:-1])
         self.down = torch.nn.ModuleList(_pair(*ends) for ends in zip(inside, WIDTHS, strict=True))
-        self.up = torch.nn.ModuleList(_pair(low + high, low) for low, high in zip(WIDTHS[:-1], WIDTHS[1:], strict=True))
+        self.up = torch.nn.ModuleList(_pair(low + high, low) for low, high in itertools.pairwise(WIDTHS))
         self.last = torch.nn.Conv2d(WIDTHS[0], 1 + CLASSES, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -79,9 +81,9 @@ def found_by(logits: Tensor, masses: tuple[float, float], many: int = MOST) -> t
     mass = (chances[:, 1:] * middle[:, None, None]).sum(1) / some.clamp(min=1e-9)
     image, row, column = (part.cpu().numpy() for part in peaks.nonzero(as_tuple=True))
     score = some[peaks].double().cpu().numpy()
-    table = np.stack([(column + 0.5) / CELL, (row + 0.5) / CELL, mass[peaks].cpu().numpy()])
     order = np.lexsort((-score, image))
-    return some.flatten(1).amax(1).double().cpu().numpy(), thinned(image[order], score[order], *table[:, order], many)
+    columns = (image, score, (column + 0.5) / CELL, (row + 0.5) / CELL, mass[peaks].double().cpu().numpy())
+    return some.flatten(1).amax(1).double().cpu().numpy(), thinned(*(values[order] for values in columns), many=many)
 
 
 def thinned(
