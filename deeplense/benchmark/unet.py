@@ -70,7 +70,7 @@ def disks(places: Tensor, there: Tensor, size: int, masses: tuple[float, float])
 
 
 @torch.no_grad()
-def found_by(logits: Tensor, masses: tuple[float, float], many: int = MOST) -> tuple[np.ndarray, Detections]:
+def found_by(logits: Tensor, masses: tuple[float, float]) -> tuple[np.ndarray, Detections]:
     """The score of each image, (n,), the largest summed probability of all masses in a pixel; and its detections: such
     maxima, none within a beam of a larger one, with the mean of the classes as mass."""
     chances = logits.softmax(1)
@@ -83,19 +83,18 @@ def found_by(logits: Tensor, masses: tuple[float, float], many: int = MOST) -> t
     score = some[peaks].double().cpu().numpy()
     order = np.lexsort((-score, image))
     columns = (image, score, (column + 0.5) / CELL, (row + 0.5) / CELL, mass[peaks].double().cpu().numpy())
-    return some.flatten(1).amax(1).double().cpu().numpy(), thinned(*(values[order] for values in columns), many=many)
+    image, score, x, y, log_mass = (values[order] for values in columns)
+    return some.flatten(1).amax(1).double().cpu().numpy(), thinned(image, score, x, y, log_mass)
 
 
-def thinned(
-    image: np.ndarray, score: np.ndarray, x: np.ndarray, y: np.ndarray, log_mass: np.ndarray, many: int = MOST
-) -> Detections:
-    """Detections of plain arrays (m,), sorted by image and score: none within a beam of a better one, `many` an image;
-    places in cells, errors of one cell and one dex until somebody knows better."""
+def thinned(image: np.ndarray, score: np.ndarray, x: np.ndarray, y: np.ndarray, log_mass: np.ndarray) -> Detections:
+    """Detections of plain arrays (m,), sorted by image and score: none within a beam of a better one; places in
+    cells, errors of one cell and one dex until somebody knows better."""
     kept = np.zeros(len(image), dtype=bool)
     for number in range(len(image)):
         start = np.searchsorted(image, image[number])
         before = start + np.flatnonzero(kept[start:number])
         apart = np.hypot(x[before] - x[number], y[before] - y[number])
-        kept[number] = len(before) < many and not (apart < BEAM / CELL).any()
+        kept[number] = len(before) < MOST and not (apart < BEAM / CELL).any()
     one = np.ones(int(kept.sum()))
     return Detections(image[kept], score[kept], x[kept], y[kept], one, one, log_mass[kept], one)

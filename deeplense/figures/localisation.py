@@ -57,6 +57,26 @@ def plot_found_by_snr(file: Path, by_snr: Sequence[Content], title: str) -> None
 
 
 @mpl.rc_context(STYLE)
+def plot_found_by_distance(file: Path, by_distance: Sequence[Content], title: str) -> None:
+    """Share found at a false-positive rate of 1 % over the distance from the ring, for each half dex; dashed, the
+    limit."""
+    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for place, low in enumerate(sorted({row["from"] for row in by_distance})):
+        own = [row for row in by_distance if row["from"] == low]
+        middle = np.array([row["median_distance"] for row in own])
+        color = COLORS[place % len(COLORS)]
+        _bars(axes, middle, [row["fpr_0.01"]["found"] for row in own], color, f"10^{low:g} to 10^{own[0]['to']:g} Msun")
+        axes.plot(middle, [row["fpr_0.01"]["found"]["rate"] for row in own], color=color, linewidth=0.8)
+        axes.plot(middle, [row["fpr_0.01"]["limit"]["rate"] for row in own], "--", color=color, linewidth=0.9)
+    axes.axvline(0, color="0.7", linewidth=0.8)
+    axes.set(xlabel="distance from the ring, outwards (arcsec)", ylabel="share found", ylim=(-0.02, 1.02))
+    axes.set_title(f"{title}\nfalse-positive rate 1 %; dashed: the limit")
+    axes.legend(fontsize=6.5)
+    figure.savefig(file)
+
+
+@mpl.rc_context(STYLE)
 def plot_froc(file: Path, froc: Sequence[Content], edges: np.ndarray, title: str) -> None:
     """Subhalos found and placed, against false detections an image."""
     figure = Figure(figsize=(4.2, 3.2), layout="constrained")

@@ -16,13 +16,14 @@ from deeplense.evaluation.familiar import predict_and_look
 from deeplense.evaluation.foreign import Foreignness, Heed, look_up
 from deeplense.localisation.card import LocaliserCard
 from deeplense.localisation.limit import limit_of
+from deeplense.localisation.located import Located
 from deeplense.localisation.network import CELL, LOG_DENSITY
 from deeplense.localisation.refit.refit import Refitted
 from deeplense.localisation.refit.stage import Stage, family_set, how_well, stage_of
 from deeplense.localisation.scores import Findings, mass_edges, score
 from deeplense.localisation.told import say, say_fits
 from deeplense.localisation.truth import TrueSubhalos, has_truth, read_truth
-from deeplense.localisation.write import Located, write_evaluation
+from deeplense.localisation.write import write_evaluation
 from deeplense.task import Evaluation, Scored, Trained
 from deeplense.tracking.tracker import Tracker
 
