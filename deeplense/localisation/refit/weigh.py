@@ -126,7 +126,7 @@ def _candidates(refitted: Refitted, density: np.ndarray, scale: Scale) -> tuple[
     detections = Detections(
         *(refitted.image, np.zeros(len(x)), x, y, x_sigma / cell, y_sigma / cell, refitted.log10_mass, mass_sigma)
     )
-    evidence = np.clip(refitted.evidence(1.0, 1.0), LEAST, MOST)
+    evidence = refitted.evidence(1.0, 1.0)
     padded = np.pad(density, ((0, 0), (1, 1), (1, 1)))
     height, width = density.shape[1:]
     row, column = (np.clip(np.floor(at).astype(int), 0, side - 1) for at, side in ((y, height), (x, width)))
@@ -136,13 +136,25 @@ def _candidates(refitted: Refitted, density: np.ndarray, scale: Scale) -> tuple[
 
 def _of_others(evidence: np.ndarray, image: np.ndarray, number: int) -> np.ndarray:
     """(m,) log of 1 and the evidence of the other candidates of the same image, in sum."""
-    each = np.exp(evidence)
-    return np.log1p(np.maximum(np.bincount(image, each, number)[image] - each, 0.0))
+    table, place = _by_image(evidence, image, number)
+    sums = np.zeros_like(table)
+    for own in range(table.shape[1]):
+        sums[:, own] = np.logaddexp.reduce(np.delete(table, own, axis=1), axis=1, initial=0.0)
+    return np.asarray(sums[image, place])
 
 
 def _of_image(evidence: np.ndarray, image: np.ndarray, number: int) -> np.ndarray:
     """(n,) log of the evidence of all candidates of an image."""
-    return np.log(np.bincount(image, np.exp(evidence), number) + np.exp(LEAST))
+    table, _ = _by_image(evidence, image, number)
+    return np.clip(np.logaddexp.reduce(table, axis=1, initial=LEAST), LEAST, MOST)
+
+
+def _by_image(evidence: np.ndarray, image: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """The evidence of each image's candidates side by side, (n, K), and the place of each candidate there."""
+    place = np.arange(len(image)) - np.searchsorted(image, image)
+    table = np.full((number, int(place.max(initial=0)) + 1), -np.inf)
+    table[image, place] = evidence
+    return table, place
 
 
 def _log_odds(number: np.ndarray) -> np.ndarray:
@@ -150,12 +162,12 @@ def _log_odds(number: np.ndarray) -> np.ndarray:
 
 
 def _law(law: Law, evidence: np.ndarray, word: np.ndarray) -> np.ndarray:
-    return np.asarray(special.expit(law[0] + law[1] * evidence + law[2] * word))
+    return np.asarray(special.expit(law[0] + law[1] * np.clip(evidence, LEAST, MOST) + law[2] * word))
 
 
 def _fit_law(evidence: np.ndarray, word: np.ndarray, true: np.ndarray) -> Law:
     """The likeliest law, with a prior worth a few cases; more evidence is never less probable."""
-    sign = np.where(true, 1.0, -1.0)
+    sign, evidence = np.where(true, 1.0, -1.0), np.clip(evidence, LEAST, MOST)
 
     def loss(values: np.ndarray) -> float:
         prior = 0.01 * values[0] ** 2 + 2 * (values[1] - 1) ** 2 + 2 * (values[2] - 0.5) ** 2
