@@ -60,7 +60,7 @@ def plot_found_by_snr(file: Path, by_snr: Sequence[Content], title: str) -> None
 def plot_found_by_distance(file: Path, by_distance: Sequence[Content], title: str) -> None:
     """Share found at a false-positive rate of 1 % over the distance from the ring, for each half dex; dashed, the
     limit."""
-    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+    figure = Figure(figsize=(6.2, 3.2), layout="constrained")
     axes = figure.subplots()
     for place, low in enumerate(sorted({row["from"] for row in by_distance})):
         own = [row for row in by_distance if row["from"] == low]
@@ -72,7 +72,7 @@ def plot_found_by_distance(file: Path, by_distance: Sequence[Content], title: st
     axes.axvline(0, color="0.7", linewidth=0.8)
     axes.set(xlabel="distance from the ring, outwards (arcsec)", ylabel="share found", ylim=(-0.02, 1.02))
     axes.set_title(f"{title}\nfalse-positive rate 1 %; dashed: the limit")
-    axes.legend(fontsize=6.5)
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     figure.savefig(file)
 
 

@@ -29,7 +29,7 @@ GALLERY = 40
 """Images to look at."""
 LEAST = 0.02
 """Probability below which detections are not in the page: the slider starts there."""
-FAINT = -5.0
+FAINT = -3.5
 """log10 of the expected number in a cell that is drawn as nothing."""
 
 FIGURES = {
