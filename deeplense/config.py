@@ -448,6 +448,19 @@ class EvaluateConfig(_Settings):
             not self.sensitivity or (self.fpr is None and not self.tta),
             "--sensitivity has false-positive rates of its own and takes images as they are: leave --fpr and --tta out",
         )
+        _require(
+            len(self.runs) == 1 or not (self.refit or self.sensitivity_map),
+            "--refit and --sensitivity-map ask one run: give one",
+        )
+        _require(
+            self.sensitivity_map or (self.lens is None and self.image == 0),
+            "--lens and --image are for --sensitivity-map: leave them out",
+        )
+        _require(
+            not self.sensitivity_map or self.data is not None,
+            "--sensitivity-map: of which image? give --data, and --image where there are several",
+        )
+        _require(self.image >= 0, f"--image {self.image}: give a place from 0 on")
         alone = len(self.runs) == 1 and not self.sensitivity
         _require(
             alone or self.foreign == "say",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from deeplense.data.batches import Targets
 from deeplense.data.imageset import ImageSet
 from deeplense.errors import InputError
 from deeplense.localisation.card import LocaliserCard
+from deeplense.localisation.comparison import compare_runs
 from deeplense.localisation.evaluate import LocalisationEvaluation, evaluate
 from deeplense.localisation.likelihood import Subhalos, negative_log_likelihood
 from deeplense.localisation.mapped import write_sensitivity_map
@@ -33,6 +35,7 @@ class Localisation(Task):
     name = "locate"
     headline = Headline("loss", "negative log-likelihood, nats an image")
     card_type = LocaliserCard
+    beside = ("classify",)
     watched = ("encoder.maxpool", "encoder.layer1")
 
     def __init__(self, config: TrainConfig, classes: tuple[str, ...]) -> None:
@@ -146,6 +149,9 @@ class Localisation(Task):
         if asked.sensitivity_map:
             write_sensitivity_map(trained, asked)
         return asked.sensitivity_map
+
+    def compare(self, runs: Sequence[Trained], asked: EvaluateConfig) -> None:
+        compare_runs(runs, asked)
 
     # ---- truth ---------------------------------------------------------------------------------------------------
 
