@@ -40,10 +40,10 @@ from deeplense.localisation.truth import Scale
 from deeplense.scores.detection import threshold_at
 from deeplense.simulation.camera import photograph
 from deeplense.simulation.draw import Draws
+from deeplense.simulation.placing import with_subhalos
 from deeplense.simulation.render import render
 from deeplense.simulation.sets import LensSet, find_classes
 from deeplense.simulation.simulator import Simulator, piece
-from deeplense.simulation.variants import with_subhalos
 from deeplense.task import Trained
 
 FPR = 0.01

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,11 +16,12 @@ from torch import Tensor
 from deeplense.errors import InputError
 from deeplense.simulation.draw import Draws, positions_of, priors_of
 from deeplense.simulation.lenses import Halo
-from deeplense.simulation.lights import Clumps
+from deeplense.simulation.lights import Sersic
+from deeplense.simulation.placing import with_subhalos
 from deeplense.simulation.priors import Fixed, Polar, Prior, bounds
-from deeplense.simulation.sets import LensSet
+from deeplense.simulation.sets import LensSet, find_classes
+from deeplense.simulation.simulator import Simulator
 from deeplense.simulation.substructure import Equal
-from deeplense.simulation.variants import with_subhalos
 
 SUBHALO = 3
 """Coordinates of each."""
@@ -49,10 +50,10 @@ class Family:
         Raises:
             InputError: lenses of this set cannot be fitted.
         """
-        if isinstance(lens_set.source, Clumps):
+        if not isinstance(lens_set.source, Sersic):
             raise InputError(
-                f"--refit: sources of {lens_set.name} have clumps, which are not fitted yet: use a set of plain Sersic "
-                "sources, or leave --refit out"
+                f"--refit: sources of {lens_set.name} are more than a Sersic profile, which is all that is fitted yet: "
+                "leave it out"
             )
         if isinstance(lens_set.subhalos.mass, Equal):
             raise InputError(
@@ -64,11 +65,13 @@ class Family:
         self.lens_set = lens_set
         self.exposure = lens_set.camera.exposure.value
         self.device = torch.device(device)
+        # What is not fitted: fixed, or of no effect on a smooth image, or in the middle of its prior, as redshifts.
+        drawn = Simulator(lens_set, find_classes(["no_sub"]), 0, self.device).draw(
+            torch.zeros(1, dtype=torch.int64, device=self.device)
+        )
         middle = torch.tensor([0.5], device=self.device)
-        self._known = {name: prior.at(middle) for name, prior in priors_of(lens_set).items()}
-        for name, position in positions_of(lens_set).items():
-            x, y = (middle * 0, middle * 0) if isinstance(position, Polar) else position.at(middle, middle)
-            self._known |= {f"{name}_x": x, f"{name}_y": y}
+        known = {name: prior.at(middle) for name, prior in priors_of(lens_set).items()}
+        self._known = replace(drawn.bare(), scalars=drawn.scalars | known)
         self.coordinates = tuple(_coordinates(lens_set))
         self.names = tuple(own.name for own in self.coordinates)
         lightest, heaviest = bounds(lens_set.subhalos.mass)
@@ -92,16 +95,15 @@ class Family:
     def draws(self, vectors: Tensor) -> Draws:
         """What is rendered for `vectors` (B, len(self) + 3 K), K subhalos each."""
         count = len(vectors)
-        scalars = {name: value.expand(count) for name, value in self._known.items()}
-        scalars |= _scalars(dict(zip(self.names, vectors.unbind(1), strict=False)), self.lens_set)
-        whole, none = vectors.new_zeros(count, dtype=torch.int64), vectors.new_zeros(count, 0)
-        bare = Draws(whole, whole, whole, scalars, none, none, none, none, none, none, vectors.new_zeros(count, 4, 0))
+        bare = self._known.take(torch.zeros(count, dtype=torch.int64, device=vectors.device))
+        own = _scalars(dict(zip(self.names, vectors.unbind(1), strict=False)), self.lens_set)
+        bare = replace(bare, scalars=bare.scalars | own)
         x, y, log_mass = vectors[:, len(self) :].reshape(count, -1, SUBHALO).unbind(2)  # (B, K)
         return with_subhalos(bare, self.lens_set, x, y, 10.0**log_mass)
 
     def mass_to_square(self, scalars: dict[str, Tensor] | None = None) -> Tensor:
         """Squared Einstein radius of one solar mass, arcsec^2; of redshifts that the image does not tell, a middle."""
-        own = self._known if scalars is None else scalars
+        own = self._known.scalars if scalars is None else scalars
         return self.lens_set.cosmology.mass_to_square(own["z_lens"], own["z_source"])
 
     def vectors(self, draws: Draws) -> Tensor:
