@@ -94,8 +94,10 @@ def measure(wanted: Locate) -> dict[str, Any]:
     """Scores of each, as in `metrics.json` of a run that locates, and the time of a forward pass."""
     from deeplense.benchmark import boxes
     from deeplense.simulation.sets import find_set
+    from deeplense.simulation.substructure import Equal
 
-    find_set(wanted.data)
+    if isinstance(find_set(wanted.data).subhalos.mass, Equal):
+        raise InputError(f"--data {wanted.data}: its subhalos are equal parts of a mass: give a set of single ones")
     if "yolo" in wanted.against:
         boxes.command()
     field = _Field(wanted)
@@ -122,6 +124,7 @@ class _Field:
         from deeplense.data.simulated import simulated
         from deeplense.localisation.card import LocaliserCard
         from deeplense.localisation.truth import read_truth, unit_places
+        from deeplense.simulation.priors import bounds
         from deeplense.simulation.sets import SETS
 
         self.wanted, self.lens_set = wanted, SETS[wanted.data]
@@ -141,7 +144,7 @@ class _Field:
         self.pixels = torch.cat(list(plain_batches(store, every, 256)))  # (n, 1, S, S) as networks see them
         stored = unit_places(self.truth, self.scale)
         self.places, self.there = stored.places, stored.there
-        low, high = self.lens_set.subhalos.mass.low, self.lens_set.subhalos.mass.high  # type: ignore[union-attr]
+        low, high = bounds(self.lens_set.subhalos.mass)  # type: ignore[arg-type]
         self.masses = math.log10(low), math.log10(high)
 
     def ours(self) -> dict[str, Any]:

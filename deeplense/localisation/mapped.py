@@ -41,9 +41,11 @@ from deeplense.scores.detection import threshold_at
 from deeplense.simulation.camera import photograph
 from deeplense.simulation.draw import Draws
 from deeplense.simulation.placing import with_subhalos
+from deeplense.simulation.priors import bounds
 from deeplense.simulation.render import render
 from deeplense.simulation.sets import LensSet, find_classes
 from deeplense.simulation.simulator import Simulator, piece
+from deeplense.simulation.substructure import Equal
 from deeplense.task import Trained
 
 FPR = 0.01
@@ -83,8 +85,9 @@ def write_sensitivity_map(trained: Trained, asked: EvaluateConfig) -> Path:
     """
     device, card = scoring_device(), trained.card
     assert isinstance(card, LocaliserCard)
-    trained.network.to(device)
     lens_set = set_of(trained, "--sensitivity-map")
+    _masses(lens_set)  # refused before anything is made
+    trained.network.to(device)
     images, indices, _ = choose_images(trained.folder, card, trained.config, asked)
     if not 0 <= asked.image < len(indices):
         raise InputError(f"--image {asked.image}: there are {len(indices)} images, give 0 to {len(indices) - 1}")
@@ -178,7 +181,7 @@ def _map(
     network: torch.nn.Module, card: LocaliserCard, lens_set: LensSet, draws: Draws, threshold: float, scale: Scale
 ) -> SensitivityMap:
     x, y = _places(draws, lens_set, scale)
-    low, high = (np.log10(edge) for edge in (lens_set.subhalos.mass.low, lens_set.subhalos.mass.high))  # type: ignore[union-attr]
+    low, high = np.log10(_masses(lens_set))
     masses = np.linspace(low, high, MASSES)
     trials = [(place, mass) for place in range(len(x)) for mass in range(MASSES) for _ in range(NOISES)]
     device = draws.number.device
@@ -200,6 +203,14 @@ def _map(
         np.add.at(hits, (place[:wanted].cpu().numpy(), mass[:wanted].cpu().numpy()), there[:wanted].cpu().numpy())
     half = _half(x, y, masses, hits, STEP * scale.seen_pixel)
     return SensitivityMap(x, y, half, _limit(draws, lens_set, x, y), masses, hits / NOISES)
+
+
+def _masses(lens_set: LensSet) -> tuple[float, float]:
+    """The lightest and the heaviest subhalo of a set, Msun."""
+    law = lens_set.subhalos.mass
+    if isinstance(law, Equal) or bounds(law)[0] == bounds(law)[1]:
+        raise InputError(f"--sensitivity-map: {lens_set.name} has subhalos of one mass: ask a run on another set")
+    return bounds(law)
 
 
 def _places(draws: Draws, lens_set: LensSet, scale: Scale) -> tuple[np.ndarray, np.ndarray]:
