@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -304,3 +305,40 @@ def test_the_page_answers_to_the_slider(run):
         assert not browser.find_element(By.CSS_SELECTOR, "circle.true").is_displayed()
     finally:
         browser.quit()
+
+
+def test_two_runs_are_compared_on_the_images_that_they_share(run, tmp_path, capsys):
+    folder, _ = run
+    shutil.copytree(folder, tmp_path / "same")
+    evaluate.main(EvaluateConfig(runs=(tmp_path / "same", folder), name="twice"))
+    assert "run: any subhalo, ROC AUC" in capsys.readouterr().out
+    comparison = json.loads((tmp_path / "comparison" / "twice" / "comparison.json").read_text())
+    assert comparison["n"] == 48
+    first, second = comparison["runs"]
+    assert second["roc_auc"]["minus_first"] == {"value": 0, "low": 0, "high": 0}
+    own = json.loads((folder / "evaluation" / "test" / "metrics.json").read_text())
+    assert [row["fpr_0.1"]["found"]["rate"] for row in first["by_mass"]] == [
+        row["fpr_0.1"]["found"]["rate"] for row in own["by_mass"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"refit": True}, "--refit: .* has learned from .*dots, whose priors are not known"),
+        ({"sensitivity_map": True, "data": "DATA"}, "--sensitivity-map: .* has learned from .*dots"),
+    ],
+)
+def test_what_needs_a_simulated_family_says_so(run, asked, why):
+    folder, data = run
+    with pytest.raises(InputError, match=why):
+        evaluate.main(EvaluateConfig(runs=(folder,), **{**asked, **({"data": str(data)} if "data" in asked else {})}))
+
+
+def test_flags_of_one_lens_are_of_the_map_alone():
+    with pytest.raises(InputError, match="--lens and --image are for --sensitivity-map"):
+        EvaluateConfig(runs=(Path("a"),), image=2)
+    with pytest.raises(InputError, match="of which image"):
+        EvaluateConfig(runs=(Path("a"),), sensitivity_map=True)
+    with pytest.raises(InputError, match="ask one run"):
+        EvaluateConfig(runs=(Path("a"), Path("b")), refit=True)
