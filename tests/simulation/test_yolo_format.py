@@ -57,9 +57,9 @@ def test_a_beam_is_what_the_telescope_makes_of_a_point():
 
 
 def test_what_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="holds other files"):
-        (tmp_path / "own").mkdir()
-        (tmp_path / "own" / "notes.txt").write_text("mine")
         write_yolo(SET, tmp_path / "own", 20, ("no_sub", "cdm"), 0, "cpu", 0.0)
     with pytest.raises(InputError, match="--count 5: --format yolo has three parts, give 10 images or more"):
         write_yolo(SET, tmp_path / "few", 5, ("no_sub", "cdm"), 0, "cpu", 0.0)

@@ -40,6 +40,8 @@ VERSION = 1
 """Of what is kept: raised when fits or their promises are made otherwise."""
 FINE = 1.1
 """Reduced chi^2 below which a smooth lens fits: of some thousand pixels it scatters by 0.02 or so."""
+MOST = 800
+"""Validation images that promises are made of: enough for a handful of numbers, and each is fitted."""
 FEWEST = 50
 """Validation images of which promises can be made at all."""
 
@@ -143,7 +145,8 @@ def _weighing(trained: Trained, refit: Refit) -> Weighing:
             f"--refit: {trained.folder} has {len(indices)} validation images to make promises of, and {FEWEST} are "
             "needed: train with a larger --val-fraction"
         )
-    _say(f"fitting its {len(indices)} validation images, for probabilities")
+    indices = indices[:MOST]
+    _say(f"fitting {len(indices)} of its validation images, for probabilities")
     scale = card.lengths(images)
     truth = read_truth(images, trained.config.data.data).take(indices).seen(scale.half)
     store = card.store(images, refit.family.device)
