@@ -17,8 +17,8 @@ from deeplense.localisation.card import LocaliserCard
 from deeplense.localisation.comparison import compare_runs
 from deeplense.localisation.evaluate import LocalisationEvaluation, evaluate
 from deeplense.localisation.likelihood import Subhalos, negative_log_likelihood
-from deeplense.localisation.mapped import write_sensitivity_map
 from deeplense.localisation.network import CELL, LOG_DENSITY, Localizer, Prior
+from deeplense.localisation.sensitivity.write import write_sensitivity_map
 from deeplense.localisation.truth import Scale, TrueSubhalos, carried, read_truth, scale_of, unit_places
 from deeplense.scores.metrics import auc_delong
 from deeplense.task import Headline, Said, Scored, Task, Trained
