@@ -50,7 +50,7 @@ def test_boxes_are_read_where_they_are():
     assert detections.expected.tolist() == [0.9, 0.2]
     # 0.75 of 80 px is 20 px from the middle, of 56 px 48 px from their edge: 24 cells.
     np.testing.assert_allclose(detections.x, [24, 14])
-    np.testing.assert_allclose(detections.y, [8, 14])
+    np.testing.assert_allclose(detections.y, [10, 14])
     one = np.zeros(3, dtype=int)
     kept = thinned(one, np.array([0.9, 0.8, 0.7]), np.array([5.0, 5.5, 8.0]), np.full(3, 5.0), np.full(3, 9.0))
     assert kept.expected.tolist() == [0.9, 0.7]  # within a beam of a better one there is none
