@@ -84,6 +84,17 @@ def test_fits_end_at_the_truth_within_their_errors(lenses):
     assert (fitted.vectors - vectors)[heavy][:, -3:-1].norm(dim=1).median() < 0.02  # arcsec
 
 
+def test_a_lens_without_light_does_not_stop_the_others(lenses):
+    _, _, family, vectors, observed = lenses
+    start = vectors[:, : len(family)].clone()
+    start[0, family.names.index("source_x")] = 60.0  # far outside: no light, and no derivatives
+    fitted = fit(family, observed, start, 3)
+    alone = fit(family, observed, vectors[:, : len(family)], 3)
+    torch.testing.assert_close(fitted.chi2[1:], alone.chi2[1:])
+    assert fitted.chi2[0] > 2 * alone.chi2[0]
+    assert fitted.covariance.isfinite().all()
+
+
 def test_the_gain_of_a_subhalo_is_that_of_the_limit(lenses):
     lens_set, draws, family, vectors, observed = lenses
     snr = signal_to_noise(draws, lens_set, each=False).whole

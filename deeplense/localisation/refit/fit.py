@@ -117,14 +117,17 @@ def _step(
     flux, slopes = derivatives(family, vectors)
     residual = observed.weight * (observed.flux - flux)
     slopes = slopes * observed.weight[..., None]
-    before = (residual.double() ** 2).sum(1)
+    before = (residual.double() ** 2).sum(1).nan_to_num(nan=torch.inf)
     fisher = (slopes.transpose(1, 2) @ slopes).double()
     downhill = (slopes.transpose(1, 2) @ residual[..., None]).double()
     best, chi2, done = vectors, before, torch.zeros_like(before, dtype=torch.bool)
     for _ in range(TRIALS):
         diagonal = fisher.diagonal(dim1=1, dim2=2)
-        stiff = fisher + torch.diag_embed(damping[:, None] * diagonal + 1e-12 * diagonal.amax(1, keepdim=True))
-        moved = (vectors + torch.linalg.solve(stiff, downhill)[..., 0].float()).clamp(low, high)
+        # A lens whose light has left the image has no derivatives: it must not stop the others of its piece.
+        least = 1e-12 * diagonal.amax(1, keepdim=True).clamp(min=1e-6)
+        stiff = fisher + torch.diag_embed(damping[:, None] * diagonal + least)
+        way, _ = torch.linalg.solve_ex(stiff, downhill)
+        moved = (vectors + way[..., 0].float()).clamp(low, high)
         image = blur(render(family.draws(moved), family.lens_set), family.lens_set.camera).flatten(1)
         after = ((observed.weight * (observed.flux - image)).double() ** 2).sum(1)
         better = (after < before) & ~done
