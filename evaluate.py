@@ -32,7 +32,7 @@ def main(config: EvaluateConfig) -> None:
     runs = [load_run(run) for run in config.runs]
     first = runs[0]
     for run in runs:
-        if run.config.task != first.config.task:
+        if run.config.task not in (first.config.task, *first.task.beside):
             raise InputError(
                 f"{run.folder} was trained to {run.config.task}, and {first.folder} to {first.config.task}: "
                 "compare runs of one task"

@@ -418,6 +418,17 @@ class EvaluateConfig(_Settings):
     """Images of substructure whose attribution maps are counted, where the truth is known; 0: no maps at all."""
     min_probability: float | None = None
     """Of a run that locates: detections below it are not listed; none: 0.1."""
+    refit: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Of a run that locates, on a simulated set: lens, source and subhalo are fitted together, from the network's
+    detections and from a scan; a tenth of a second of a core an image, and minutes more the first time."""
+    sensitivity_map: tyro.conf.FlagCreatePairsOff[bool] = False
+    """In place of all else, of a run that locates: where in the image at --data a subhalo of which mass would be found
+    half the time at 1 % false positives."""
+    lens: str | None = None
+    """With --sensitivity-map: a JSON file of the lens's parameters by name, as in `catalog.csv`; none: the image's own
+    truth, or a fit."""
+    image: int = 0
+    """With --sensitivity-map: which image of --data, by its place."""
     sensitivity: tyro.conf.FlagCreatePairsOff[bool] = False
     """In place of all else: how often one subhalo is seen, against its mass, place and exposure.
     Simulates its own images, of the set that the run was trained on or of --data SET."""
@@ -441,6 +452,19 @@ class EvaluateConfig(_Settings):
             not self.sensitivity or (self.fpr is None and not self.tta),
             "--sensitivity has false-positive rates of its own and takes images as they are: leave --fpr and --tta out",
         )
+        _require(
+            len(self.runs) == 1 or not (self.refit or self.sensitivity_map),
+            "--refit and --sensitivity-map ask one run: give one",
+        )
+        _require(
+            self.sensitivity_map or (self.lens is None and self.image == 0),
+            "--lens and --image are for --sensitivity-map: leave them out",
+        )
+        _require(
+            not self.sensitivity_map or self.data is not None,
+            "--sensitivity-map: of which image? give --data, and --image where there are several",
+        )
+        _require(self.image >= 0, f"--image {self.image}: give a place from 0 on")
         alone = len(self.runs) == 1 and not self.sensitivity
         _require(
             alone or self.foreign == "say",

@@ -2,7 +2,7 @@
 
 import deeplense
 run = deeplense.load("runs/NAME")
-run.predict("cutouts").probabilities
+run.predict("cutouts").probabilities  # of a run that locates: .x, .y, .log10_mass, .probability
 lenses = deeplense.simulate("model_i", 100, seed=1)
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from deeplense.classification.card import ModelCard
 from deeplense.config import TrainConfig
@@ -25,9 +26,14 @@ from deeplense.data.memory import Images, as_images
 from deeplense.data.opening import Opening, band_names
 from deeplense.data.packed import CATALOG, read_about, read_packed
 from deeplense.data.scale import say_scale
-from deeplense.errors import InputError
+from deeplense.data.store import PixelStore
+from deeplense.evaluation.card import Card
 from deeplense.evaluation.familiar import predict_and_look
 from deeplense.evaluation.predict import scoring_device
+from deeplense.localisation.card import LocaliserCard
+from deeplense.localisation.detections import Detections
+from deeplense.localisation.network import CELL, LOG_DENSITY
+from deeplense.localisation.scores import mass_edges
 from deeplense.scores.familiarity import Familiarity, Look
 from deeplense.scores.metrics import predict_labels
 from deeplense.task import Trained
@@ -56,18 +62,75 @@ class Predicted:
         return [self.classes[label] for label in self.labels]
 
 
+@dataclasses.dataclass(frozen=True)
+class Detected:
+    """What a run that locates says of n images; m detections, each image's most probable first."""
+
+    paths: list[str]
+    expected_number: np.ndarray
+    """(n,) mean number of subhalos in images like each."""
+    p_any: np.ndarray
+    """(n,) probability that there is one at all."""
+    image: np.ndarray
+    """(m,) which of the n images."""
+    x: np.ndarray
+    """(m,) from the centre along the rows, in `unit`; `y` along the columns, downwards."""
+    y: np.ndarray
+    x_sigma: np.ndarray
+    y_sigma: np.ndarray
+    log10_mass: np.ndarray
+    """(m,) Msun."""
+    log10_mass_sigma: np.ndarray
+    probability: np.ndarray
+    """(m,) that there is a subhalo within two pixels."""
+    unit: str
+    """arcsec, or px where nobody said how large a pixel is."""
+    density: np.ndarray
+    """(n, h, w) expected number in each cell."""
+    half: float
+    """From the centre to the edge of `density`, in `unit`."""
+    look: Look | None = None
+    """As in `Predicted`."""
+
+
 class Run:
-    """A trained classifier, on the best device there is."""
+    """A trained run, on the best device there is. `load` gives one that can say what it was trained for."""
+
+    card_type: type[Card] = Card
 
     def __init__(self, trained: Trained) -> None:
-        if not isinstance(trained.card, ModelCard):
-            raise InputError(f"{trained.folder} was trained to {trained.card.task}: only classifiers can be asked here")
-        self.card: ModelCard = trained.card
+        assert isinstance(trained.card, self.card_type)
         self.config: TrainConfig = trained.config
         self.folder = trained.folder
         self.familiarity: Familiarity | None = trained.familiarity
         self.device = scoring_device()
         self.network = trained.network.to(self.device)
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """Those on the run's own test images, as in `metrics.json`; empty if there are none yet."""
+        file = self.folder / "evaluation" / "test" / "metrics.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+    def _said(
+        self, card: Card, images: Images, batch_size: int | None, bad_images: str, bad_pixels: str
+    ) -> tuple[ImageSet, PixelStore, torch.Tensor, Look | None]:
+        """The images, as they were treated, what the network says of them, and what they look like."""
+        how = Opening(bad_pixels=bad_pixels, bands=band_names(card.bands))  # type: ignore[arg-type]
+        found = as_images(images, how, bad_images)
+        store = card.store(found, self.device)
+        return found, store, *predict_and_look(self.network, store, np.arange(len(found)), self.familiarity, batch_size)
+
+
+class Classifier(Run):
+    """A run that tells classes of lenses."""
+
+    card_type = ModelCard
+
+    def __init__(self, trained: Trained) -> None:
+        super().__init__(trained)
+        assert isinstance(trained.card, ModelCard)
+        self.card: ModelCard = trained.card
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -77,12 +140,6 @@ class Run:
     def threshold(self) -> float | None:
         """On the probability of the second of two classes; None for more."""
         return self.card.decides_at if len(self.classes) == 2 else None
-
-    @property
-    def scores(self) -> dict[str, Any]:
-        """Those on the run's own test images, as in `metrics.json`; empty if there are none yet."""
-        file = self.folder / "evaluation" / "test" / "metrics.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
     def predict(
         self, images: Images, batch_size: int | None = None, bad_images: str = "error", bad_pixels: str = "error"
@@ -97,16 +154,68 @@ class Run:
         Raises:
             InputError: one of them cannot be used.
         """
-        how = Opening(bad_pixels=bad_pixels, bands=band_names(self.card.bands))  # type: ignore[arg-type]
-        found = as_images(images, how, bad_images)
-        store = self.card.store(found, self.device)
-        logits, look = predict_and_look(self.network, store, np.arange(len(found)), self.familiarity, batch_size)
+        found, store, logits, look = self._said(self.card, images, batch_size, bad_images, bad_pixels)
         chances = self.card.probabilities(logits)
         decided = predict_labels(chances, self.card.decides_at)
         return Predicted(found.paths, self.classes, chances, decided, say_scale(found, store.scale), look)
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}: {', '.join(self.classes)}, on {self.device})"
+
+
+class Localiser(Run):
+    """A run that says where subhalos are, and how heavy."""
+
+    card_type = LocaliserCard
+
+    def __init__(self, trained: Trained) -> None:
+        super().__init__(trained)
+        assert isinstance(trained.card, LocaliserCard)
+        self.card: LocaliserCard = trained.card
+
+    def predict(
+        self,
+        images: Images,
+        min_probability: float = 0.1,
+        batch_size: int | None = None,
+        bad_images: str = "error",
+        bad_pixels: str = "error",
+    ) -> Detected:
+        """The subhalos in images, treated as the run's own were. Arguments and errors as in `Classifier.predict`.
+
+        Args:
+            min_probability: of the least of them.
+
+        Raises:
+            InputError: one of the images cannot be used, or they are not square or of several sizes.
+        """
+        found, _, said, look = self._said(self.card, images, batch_size, bad_images, bad_pixels)
+        cells = (self.card.image_size + CELL - 1) // CELL
+        outputs = said.reshape(len(said), -1, cells, cells)
+        scale, findings = self.card.lengths(found), self.card.findings(outputs, mass_edges(None))
+        likely = findings.probability >= min_probability
+        own: Detections = findings.detections.take(likely)
+        cell = CELL * scale.seen_pixel
+        return Detected(
+            paths=found.paths,
+            expected_number=findings.expected,
+            p_any=findings.p_any,
+            image=own.image,
+            x=scale.from_cells(own.x),
+            y=scale.from_cells(own.y),
+            x_sigma=own.x_sigma * cell,
+            y_sigma=own.y_sigma * cell,
+            log10_mass=own.log10_mass,
+            log10_mass_sigma=own.log10_mass_sigma,
+            probability=findings.probability[likely],
+            unit=scale.unit,
+            density=self.card.number_factor * outputs[:, LOG_DENSITY].exp().double().cpu().numpy(),
+            half=scale.half,
+            look=look,
+        )
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}: where subhalos are, on {self.device})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,9 +237,14 @@ class Simulated:
     """The same for `Run.predict`."""
 
 
-def load(run: str | Path) -> Run:
-    """The best weights of the run in folder `run`. Raises `InputError` if there are none, or they are damaged."""
-    return Run(load_run(Path(run).expanduser()))
+def load(run: str | Path) -> Any:
+    """The best weights of the run in folder `run`: a `Classifier` or a `Localiser`, whichever it was trained to be.
+
+    Raises:
+        InputError: there are none, or they are damaged.
+    """
+    trained = load_run(Path(run).expanduser())
+    return Localiser(trained) if isinstance(trained.card, LocaliserCard) else Classifier(trained)
 
 
 def simulate(

@@ -96,6 +96,8 @@ class Task(ABC):
     headline: ClassVar[Headline]
     card_type: ClassVar[type[Card]] = Card
     """What is kept in `best/model.json`."""
+    beside: ClassVar[tuple[str, ...]] = ()
+    """Other tasks whose runs may stand beside one of this in a comparison."""
     watched: ClassVar[tuple[str, ...]] = ()
     """Early stages of the network, in the order in which they are called, that tell whether an image looks like those
     that a run knows: names of submodules that give maps (B, K, H, W). Empty: the task has no familiarity."""

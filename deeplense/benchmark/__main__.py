@@ -9,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from deeplense.benchmark import familiar, growth, load, online, processes, simulate, start, together, train
+from deeplense.benchmark import familiar, growth, load, locate, online, processes, simulate, start, together, train
 from deeplense.cli import parse
 from deeplense.errors import run_command
 
@@ -23,6 +23,7 @@ BENCHMARKS: dict[type, tuple[Callable[[Any], Result], Callable[[Result], None]]]
     simulate.Simulate: (simulate.measure, simulate.show),
     online.Online: (online.measure, online.show),
     processes.Processes: (processes.measure, processes.show),
+    locate.Locate: (locate.measure, locate.show),
     familiar.Familiar: (familiar.measure, familiar.show),
     together.All: (together.measure, together.show),
 }

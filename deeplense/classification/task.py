@@ -17,6 +17,7 @@ from deeplense.classification.outputs import loss_function, probabilities
 from deeplense.config import EvaluateConfig, TrainConfig
 from deeplense.data.batches import Targets
 from deeplense.data.imageset import ImageSet
+from deeplense.errors import InputError
 from deeplense.network.model import build_model
 from deeplense.scores.calibration import NOT_CALIBRATED, calibrate, refuse_rate
 from deeplense.scores.metrics import score
@@ -116,6 +117,9 @@ class Classification(Task):
 
     def study(self, trained: Trained, asked: EvaluateConfig) -> bool:
         """`--sensitivity`."""
+        for flag, given in (("--refit", asked.refit), ("--sensitivity-map", asked.sensitivity_map)):
+            if given:
+                raise InputError(f"{flag}: {trained.folder} was trained to classify, and places nothing: leave it out")
         if asked.sensitivity:
             from deeplense.classification.sensitivity import measure  # here: it simulates, which few runs need
 

@@ -158,6 +158,7 @@ def name_of(config: EvaluateConfig) -> str:
     """
     how = ("-tta" if config.tta else "") + ("" if config.fpr is None else f"-fpr{config.fpr:g}")
     how += ("-turned" if config.turn_test else "") + ("-familiar" if config.foreign == "leave-out" else "")
+    how += "-refit" if config.refit else ""
     if config.sensitivity:
         plain, what = "sensitivity", "--sensitivity"
     elif config.data is None:

@@ -37,8 +37,9 @@ class Export:
 
 DESCRIPTION = """Write a run's best weights for use without this program, and check them.
 
-The file takes raw pixels, (N, C, H, W) in any number, and gives the probability of each class, (N, K): it normalises
-and resamples them as the run did. A card beside it says what it is, how good it is, and how to call it.
+The file takes raw pixels, (N, C, H, W) in any number, and gives the probability of each class, (N, K), or, of a run
+that locates, maps of subhalos, (N, 6, h, w): it normalises and resamples them as the run did. A card beside it says
+what it is, how good it is, and how to call it.
 """
 
 
@@ -52,13 +53,14 @@ def main() -> None:
         )
 
     from deeplense.export.card import write_card
-    from deeplense.export.write import export
+    from deeplense.export.write import export, output_of
 
     exported = export(wanted.run, wanted.format, wanted.out, wanted.size)
     card = write_card(wanted.run, exported)
     print(
-        f"{exported.file}: its probabilities differ from the program's own by {exported.difference:.1e} at most, "
-        f"on {exported.checked} images of the run\nwhat it is, and how to call it: {card}"
+        f"{exported.file}: its {output_of(exported.model)} differ from the program's own by "
+        f"{exported.difference:.1e} at most, on {exported.checked} images of the run\n"
+        f"what it is, and how to call it: {card}"
     )
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from deeplense import __version__
+from deeplense.classification.card import ModelCard
 from deeplense.cli import load_config
 from deeplense.config import TrainConfig
 from deeplense.data.split import PARTS, read_split
 from deeplense.errors import InputError
-from deeplense.export.write import TOLERANCE, Exported
+from deeplense.export.write import Exported, output_of, tolerance
+from deeplense.localisation.card import LocaliserCard
+from deeplense.localisation.maps import CHANNELS
 from deeplense.scores.detection import proportion
 from deeplense.scores.familiarity import FOREIGN
 from deeplense.simulation.sets import SETS
@@ -21,13 +24,13 @@ _CALL = {
     "onnx": """import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession("{file}")
 pixels = np.zeros((5, {channels}, {height}, {width}), "{dtype}")  # yours: any number of images, raw
-probabilities = session.run(None, {{"pixels": pixels}}){first}  # (5, {count})
-print(dict(zip({classes}, probabilities[0])))""",
+{output} = session.run(None, {{"pixels": pixels}}){first}  # {shape}
+{use}""",
     "torch": """import torch
 network = torch.export.load("{file}").module()
 pixels = torch.zeros((5, {channels}, {height}, {width}), dtype=torch.{dtype})  # yours: any number of images, raw
-probabilities = network(pixels){first}  # (5, {count})
-print(dict(zip({classes}, probabilities[0].tolist())))""",
+{output} = network(pixels){first}  # {shape}
+{use}""",
 }
 
 
@@ -44,7 +47,8 @@ def write_card(run: Path, exported: Exported) -> Path:
         "Limits": _limits(run, trained, exported),
         "Licence": _licence(run, trained),
     }
-    parts = [f"# {name}: {' or '.join(exported.model.classes)}?", _what(exported)]
+    asks = "where are subhalos" if isinstance(exported.model, LocaliserCard) else " or ".join(exported.model.classes)
+    parts = [f"# {name}: {asks}?", _what(exported)]
     parts += [f"## {title}\n\n{text}" for title, text in sections.items()]
     card = exported.file.with_name(f"{exported.file.name}.md")
     try:
@@ -59,18 +63,36 @@ def _what(exported: Exported) -> str:
     crop = f"the middle {exported.model.crop:.3g} of each side taken out, " if exported.model.crop < 1 else ""
     return (
         "A ResNet-18 for images of strong gravitational lenses. `"
-        f"{exported.file.name}` takes raw pixels and gives the probability of each class; normalisation, {crop}"
+        f"{exported.file.name}` takes raw pixels and gives {_gives(exported)}; normalisation, {crop}"
         "resampling to "
         f"{exported.model.image_size} x {exported.model.image_size} pixels and calibration are inside.\n\n"
         "| | name | type | shape |\n|---|---|---|---|\n"
         f"| input | `pixels` | {exported.dtype} | (N, {channels}, {height}, {width}), {_range(exported)} |\n"
-        f"| output | `probabilities` | float32 | (N, {len(exported.model.classes)}): "
-        f"{', '.join(exported.model.classes)} |\n"
+        f"| output | `{output_of(exported.model)}` | float32 | {_columns(exported)} |\n"
         + ("| output | `familiarity` | float32 | (N,), from 0 to 1 |\n" if exported.familiar else "")
         + "\n"
-        f"Checked when it was written: on {exported.checked} images of the run its probabilities differ from those of "
-        f"the program that trained it by {exported.difference:.1e} at most ({TOLERANCE:.0e} is allowed)."
+        f"Checked when it was written: on {exported.checked} images of the run its {output_of(exported.model)} differ "
+        f"from those of the program that trained it by {exported.difference:.1e} at most "
+        f"({tolerance(exported.model):.0e} is allowed)."
     )
+
+
+def _gives(exported: Exported) -> str:
+    if not isinstance(exported.model, LocaliserCard):
+        return "the probability of each class"
+    unit = "pixels" if exported.model.pixel_scale is None else "arcsec"
+    return (
+        "for each cell of two by two pixels the expected number of subhalos, and the place, mass and errors of one "
+        f"that belongs there (lengths in {unit} from the centre, y downwards). Sum the expected numbers of a region "
+        "for its own"
+    )
+
+
+def _columns(exported: Exported) -> str:
+    if not isinstance(exported.model, LocaliserCard):
+        return f"(N, {len(exported.model.classes)}): {', '.join(exported.model.classes)}"
+    cells = (exported.model.image_size + 1) // 2
+    return f"(N, {len(CHANNELS)}, {cells}, {cells}): {', '.join(CHANNELS)}"
 
 
 def _range(exported: Exported) -> str:
@@ -88,11 +110,19 @@ def _how_to_call(exported: Exported) -> str:
         height=height,
         width=width,
         dtype=exported.dtype,
-        count=len(exported.model.classes),
+        output=output_of(exported.model),
+        shape=_columns(exported).partition(":")[0].replace("N", "5"),
         first="[0]" if exported.format == "onnx" or exported.familiar else "",
-        classes=list(exported.model.classes),
+        use=_use(exported),
     )
     return f"```python\n{code}\n```"
+
+
+def _use(exported: Exported) -> str:
+    if isinstance(exported.model, LocaliserCard):
+        return "print(maps[:, 0].sum((1, 2)))  # expected number of subhalos in each image"
+    values = "probabilities[0].tolist()" if exported.format == "torch" else "probabilities[0]"
+    return f"print(dict(zip({list(exported.model.classes)}, {values})))"
 
 
 def _data(run: Path, trained: TrainConfig) -> str:
@@ -163,6 +193,8 @@ def _scores(run: Path) -> str:
 
 
 def _calibration(run: Path, exported: Exported) -> str:
+    if not isinstance(exported.model, ModelCard):
+        return "- expected numbers and errors have the factors in them that make them true on validation images"
     temperature, threshold = exported.model.temperature, exported.model.threshold
     lines = [
         f"- logits are divided by a temperature of {temperature:.4g}, fitted on validation images"

@@ -26,6 +26,9 @@ from deeplense.data.simulated import load_data
 from deeplense.errors import InputError, TrainingError
 from deeplense.evaluation.card import Card
 from deeplense.evaluation.predict import predict
+from deeplense.localisation.card import LocaliserCard
+from deeplense.localisation.maps import physical
+from deeplense.localisation.network import CELL
 from deeplense.network.features import Looks, Watched
 from deeplense.scores.familiarity import Familiarity, arrays_of
 from deeplense.tasks import load_run
@@ -36,13 +39,16 @@ FILES: dict[Format, str] = {"onnx": "model.onnx", "torch": "model.pt2"}
 CHECKED_IMAGES = 256
 TOLERANCE = 1e-4
 """Largest difference of a probability from the program's own."""
+MAP_TOLERANCE = 1e-3
+"""The same of a localiser's maps, which have masses of ten dex and logarithms in them."""
 RANK_TOLERANCE = 0.01
 """Of familiarity, for 95 % of the images."""
 _BATCH = 100
 """Does not divide `CHECKED_IMAGES`: so batches of two sizes are tried."""
 
 Program = Callable[[np.ndarray], list[np.ndarray]]
-"""From raw pixels (B, C, H, W) to probabilities (B, K), and to familiarity (B,) if the run knows."""
+"""From raw pixels (B, C, H, W) to probabilities (B, K) or maps (B, 6, h, w); and to familiarity (B,), if the run
+knows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,13 +57,13 @@ class Exported:
 
     file: Path
     format: Format
-    model: ModelCard
+    model: Card
     shape: tuple[int, int, int]
     """Channels, height and width of an image that it takes."""
     dtype: str
     """Of its pixels: `uint8`, `uint16` or `float32`."""
     difference: float
-    """Largest, of any probability, from the program's own."""
+    """Largest, of any number that it gives, from the program's own."""
     checked: int
     """Images that it was found on."""
     familiar: bool = False
@@ -67,23 +73,27 @@ class Exported:
 class FromPixels(torch.nn.Module):
     """A network with all that comes before and after it, by the functions that training calls."""
 
-    def __init__(self, network: torch.nn.Module, card: ModelCard, familiarity: Familiarity | None = None) -> None:
+    def __init__(self, network: torch.nn.Module, card: Card, familiarity: Familiarity | None = None) -> None:
         super().__init__()
         self.card = card
-        self.temperature = card.temperature or 1.0
         self.known = None if familiarity is None else Known(familiarity)
         self.network = network if familiarity is None else Watched(network, familiarity.stages)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """Probabilities (B, K) float32 of raw pixels (B, C, H, W); and familiarity (B,), if the run knows."""
+        """Probabilities (B, K) or maps (B, 6, h, w), float32, of raw pixels (B, C, H, W); and familiarity (B,), if the
+        run knows."""
         said = self.network(self.card.seen(pixels))
         if self.known is None:
-            return self._probabilities(said)
+            return self._words(said, pixels.shape[-1])
         features = self.known.features
-        return self._probabilities(said[:, :-features]), self.known(said[:, -features:])
+        return self._words(said[:, :-features], pixels.shape[-1]), self.known(said[:, -features:])
 
-    def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        logits = logits / self.temperature
+    def _words(self, said: torch.Tensor, side: int) -> torch.Tensor:
+        if isinstance(self.card, LocaliserCard):
+            cells = (self.card.image_size + CELL - 1) // CELL
+            return physical(said.unflatten(1, (-1, cells, cells)) if said.ndim == 2 else said, self.card, side)
+        assert isinstance(self.card, ModelCard)
+        logits = said / (self.card.temperature or 1.0)
         if logits.shape[1] == 1:
             return torch.cat([(-logits).sigmoid(), logits.sigmoid()], 1)
         return logits.softmax(1)
@@ -132,8 +142,6 @@ def export(run: Path, form: Format, out: Path | None = None, size: tuple[int, in
     """
     trained = load_run(run)
     network, card = trained.network, trained.card
-    if not isinstance(card, ModelCard):
-        raise InputError(f"{run} was trained to {card.task}: only classifiers can be exported")
     images = some_images(run, size)
     pixels = one_form(images.pixels)
     pixels = pixels.astype(np.float32) if pixels.dtype.kind == "f" else pixels
@@ -151,11 +159,11 @@ def export(run: Path, form: Format, out: Path | None = None, size: tuple[int, in
                 program = _READ[form](aside)
             parts = [program(pixels[at : at + _BATCH]) for at in range(0, len(pixels), _BATCH)]
             given, *known = (np.concatenate(own) for own in zip(*parts, strict=True))
-            difference = float(np.abs(given - own_probabilities(network, card, images)).max())
-            if not difference < TOLERANCE:
+            difference = float(np.abs(given - own_words(network, card, images)).max())
+            if not difference < tolerance(card):
                 raise TrainingError(
-                    f"{file} was not written: its probabilities differ from the program's own by {difference:.1e}, "
-                    f"where {TOLERANCE:.0e} is allowed; try the other --format, or another version of torch"
+                    f"{file} was not written: its {output_of(card)} differ from the program's own by {difference:.1e}, "
+                    f"where {tolerance(card):.0e} is allowed; try the other --format, or another version of torch"
                 )
             if trained.familiarity is not None:
                 own = own_familiarity(network, card, trained.familiarity, images)
@@ -211,16 +219,26 @@ def made_up(card: Card, missing: InputError) -> ImageSet:
     return ImageSet(pixels, None, (), names, names, light=light_of)
 
 
-def own_probabilities(network: torch.nn.Module, card: ModelCard, images: ImageSet) -> np.ndarray:
-    """What the program itself says of the images, (n, K)."""
-    device = torch.device("cpu")
-    logits = predict(network, card.store(images, device), np.arange(len(images)))
-    return card.probabilities(logits)
+def output_of(card: Card) -> str:
+    """What an exported file calls that which it gives."""
+    return "maps" if isinstance(card, LocaliserCard) else "probabilities"
 
 
-def own_familiarity(
-    network: torch.nn.Module, card: ModelCard, familiarity: Familiarity, images: ImageSet
-) -> np.ndarray:
+def tolerance(card: Card) -> float:
+    """How far that may be from the program's own."""
+    return MAP_TOLERANCE if isinstance(card, LocaliserCard) else TOLERANCE
+
+
+def own_words(network: torch.nn.Module, card: Card, images: ImageSet) -> np.ndarray:
+    """What the program itself says of the images, (n, K) probabilities or (n, 6, h, w) maps."""
+    said = predict(network, card.store(images, torch.device("cpu")), np.arange(len(images)))
+    if isinstance(card, LocaliserCard):
+        return physical(said, card, one_form(images.pixels).shape[-1]).numpy()
+    assert isinstance(card, ModelCard)
+    return card.probabilities(said)
+
+
+def own_familiarity(network: torch.nn.Module, card: Card, familiarity: Familiarity, images: ImageSet) -> np.ndarray:
     """The same of their familiarity, (n,)."""
     looks = predict(Looks(network, familiarity.stages), card.store(images, torch.device("cpu")), np.arange(len(images)))
     return familiarity.look(looks.numpy()).familiarity
@@ -244,7 +262,7 @@ def _write_onnx(module: FromPixels, example: torch.Tensor, file: Path) -> None:
         dynamo=True,
         dynamic_shapes=({0: "batch"},),
         input_names=["pixels"],
-        output_names=["probabilities", "familiarity"][: 1 if module.known is None else 2],
+        output_names=[output_of(module.card), "familiarity"][: 1 if module.known is None else 2],
         verbose=False,
     )
     assert program is not None

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from deeplense.figures.style import COLORS, IMAGE_MAP, STYLE, to_display
+from deeplense.figures.style import COLORS, IMAGE_MAP, STYLE, literal, to_display
 
 Content = Mapping[str, Any]
 """A part of `metrics.json`."""
@@ -53,6 +53,26 @@ def plot_found_by_snr(file: Path, by_snr: Sequence[Content], title: str) -> None
             f"{title}\nfalse-positive rate {words}" if rate == "fpr_0.01" else f"\nfalse-positive rate {words}"
         )
         axes.legend(loc="lower right")
+    figure.savefig(file)
+
+
+@mpl.rc_context(STYLE)
+def plot_found_by_distance(file: Path, by_distance: Sequence[Content], title: str) -> None:
+    """Share found at a false-positive rate of 1 % over the distance from the ring, for each half dex; dashed, the
+    limit."""
+    figure = Figure(figsize=(6.2, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for place, low in enumerate(sorted({row["from"] for row in by_distance})):
+        own = [row for row in by_distance if row["from"] == low]
+        middle = np.array([row["median_distance"] for row in own])
+        color = COLORS[place % len(COLORS)]
+        _bars(axes, middle, [row["fpr_0.01"]["found"] for row in own], color, f"10^{low:g} to 10^{own[0]['to']:g} Msun")
+        axes.plot(middle, [row["fpr_0.01"]["found"]["rate"] for row in own], color=color, linewidth=0.8)
+        axes.plot(middle, [row["fpr_0.01"]["limit"]["rate"] for row in own], "--", color=color, linewidth=0.9)
+    axes.axvline(0, color="0.7", linewidth=0.8)
+    axes.set(xlabel="distance from the ring, outwards (arcsec)", ylabel="share found", ylim=(-0.02, 1.02))
+    axes.set_title(f"{title}\nfalse-positive rate 1 %; dashed: the limit")
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     figure.savefig(file)
 
 
@@ -169,6 +189,42 @@ def plot_gallery(
         f"{title}: truth (circles by mass), detections (crosses by probability); {2 * half:.3g} {unit} a side",
         fontsize=8,
     )
+    figure.savefig(file)
+
+
+@mpl.rc_context(STYLE)
+def plot_sensitivity_map(
+    file: Path, image: np.ndarray, half: float, grid: np.ndarray, edge: float, title: str, unit: str = "arcsec"
+) -> None:
+    """One image, and the mass of a subhalo that would be found half the time at each place of it.
+
+    Args:
+        image: (C, S, S).
+        half: from its centre to its edge, in `unit`.
+        grid: (2, h, w) log10 masses of the network and of the limit; NaN where nothing was tried, inf for none.
+        edge: from the centre to the edge of that.
+    """
+    known = [row for row in (0, 1) if not np.isnan(grid[row]).all()]
+    figure = Figure(figsize=(2.45 * (1 + len(known)) + 0.6, 2.9), layout="constrained")
+    shown, *maps = figure.subplots(1, 1 + len(known), squeeze=False)[0]
+    picture = to_display(image).mean(0)
+    shown.imshow(picture, cmap=IMAGE_MAP, extent=(-half, half, half, -half))
+    shown.set_title(literal(title))
+    finite = grid[np.isfinite(grid)]
+    low, high = (np.floor(finite.min() * 4) / 4, np.ceil(finite.max() * 4) / 4) if len(finite) else (8.0, 10.0)
+    words = ("found half the time", "limit: lens and source fitted")
+    for axes, row in zip(maps, known, strict=True):
+        axes.imshow(picture, cmap="Greys", alpha=0.5, extent=(-half, half, half, -half))
+        none = np.where(np.isposinf(grid[row]), 1.0, np.nan)
+        axes.imshow(none, cmap="Greys", vmin=0, vmax=2.2, extent=(-edge, edge, edge, -edge))
+        values = np.where(np.isfinite(grid[row]), grid[row], np.nan)
+        drawn = axes.imshow(values, cmap="viridis_r", vmin=low, vmax=high, extent=(-edge, edge, edge, -edge))
+        axes.set_title(words[row])
+    for axes in (shown, *maps):
+        axes.set(xlim=(-1.15 * edge, 1.15 * edge), ylim=(1.15 * edge, -1.15 * edge), xlabel=unit)
+        axes.grid(visible=False)
+    if maps:
+        figure.colorbar(drawn, ax=maps, label="log10 mass (Msun); grey: none", shrink=0.85)
     figure.savefig(file)
 
 

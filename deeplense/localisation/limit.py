@@ -16,7 +16,7 @@ from scipy import stats
 
 from deeplense.data.imageset import ImageSet
 from deeplense.localisation.scores import RATES, Findings, bin_of, heaviest
-from deeplense.localisation.truth import TrueSubhalos, about_set, truth_folder
+from deeplense.localisation.truth import TrueSubhalos, about_set, has_truth, read_truth, truth_folder
 from deeplense.scores.detection import detection_rate, threshold_at
 from deeplense.simulation.draw import Draws
 from deeplense.simulation.limit import signal_to_noise
@@ -28,6 +28,9 @@ PLACES = 60
 MOST = 400
 """Images in each half dex of mass that it is worked out for; each takes some thirty renderings."""
 
+DISTANCES = (-np.inf, -0.5, -0.25, -0.1, 0.1, 0.25, 0.5, np.inf)
+"""arcsec from the ring, inwards and outwards."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
@@ -37,6 +40,8 @@ class Limit:
     """(m,) of the n images, those with a subhalo."""
     snr: np.ndarray
     """(m,)."""
+    distance: np.ndarray
+    """(m,) of the subhalo from the ring, outwards, in arcsec: its distance from the centre less the Einstein radius."""
     summary: dict[str, Any]
     """For `metrics.json`."""
 
@@ -61,12 +66,23 @@ def limit_of(images: ImageSet, indices: np.ndarray, truth: TrueSubhalos, finding
     if draws is None:
         return None
     snr = signal_to_noise(draws, simulator.lens_set, each=False).whole.cpu().numpy()
-    return Limit(rows, snr, _against(findings, mass, rows, snr))
+    place, _ = heaviest(truth)
+    from_centre = np.hypot(truth.x[rows, place[rows]], truth.y[rows, place[rows]])
+    distance = from_centre - draws.scalars["einstein_radius"].cpu().numpy()
+    return Limit(rows, snr, distance, _against(findings, mass, rows, snr, distance))
 
 
 def found_at(snr: np.ndarray, fpr: float) -> np.ndarray:
     """Probability that a subhalo of that signal-to-noise ratio is found at an image's false-positive rate `fpr`."""
     return stats.norm.cdf(snr - stats.norm.isf(fpr / PLACES))
+
+
+def draws_of(images: ImageSet, indices: np.ndarray) -> Draws | None:
+    """The parameters (on the CPU) of some of the images of a simulated set; None: they cannot be drawn again."""
+    simulator = _simulator_of(images) if has_truth(images) else None
+    if simulator is None:
+        return None
+    return _draws_again(simulator, images, indices, read_truth(images, str(images.folder)).take(indices))
 
 
 def _simulator_of(images: ImageSet) -> Simulator | None:
@@ -91,27 +107,37 @@ def _draws_again(simulator: Simulator, images: ImageSet, indices: np.ndarray, tr
     rows = np.arange(len(indices))
     largest = draws.mass.argmax(1)[:, None]
     for drawn, written in ((draws.x, truth.x), (draws.y, truth.y), (draws.mass, truth.mass)):
-        if not np.allclose(drawn.gather(1, largest)[:, 0].numpy(), written[rows, place], rtol=1e-5, atol=1e-6):
+        there = truth.mass[rows, place] > 0
+        own = np.where(there, drawn.gather(1, largest)[:, 0].numpy(), 0.0)
+        if not np.allclose(own, np.where(there, written[rows, place], 0.0), rtol=1e-5, atol=1e-6):
             return None
     return draws
 
 
-def _against(findings: Findings, mass: np.ndarray, rows: np.ndarray, snr: np.ndarray) -> dict[str, Any]:
-    """The limit's rates and the network's on the same images: by mass, and by signal-to-noise ratio."""
+def _against(
+    findings: Findings, mass: np.ndarray, rows: np.ndarray, snr: np.ndarray, distance: np.ndarray
+) -> dict[str, Any]:
+    """The limit's rates and the network's on the same images: by mass, by signal-to-noise ratio, and by mass and
+    distance from the ring."""
     smooth = ~np.isfinite(mass)
-    by_mass, by_snr = [], []
+    by_mass, by_snr, by_distance = [], [], []
     for place, low in enumerate(findings.edges[:-1]):
         own = bin_of(mass[rows], findings.edges) == place
         if own.any():
             ends = {"from": float(low), "to": float(findings.edges[place + 1])}
             by_mass.append(ends | _rates(findings, smooth, rows[own], snr[own]))
+        for inner, outer in itertools.pairwise(DISTANCES):
+            here = own & (distance >= inner) & (distance < outer)
+            if here.any():
+                median = {"median_distance": float(np.median(distance[here]))}
+                by_distance.append(ends | median | _rates(findings, smooth, rows[here], snr[here]))
     edges = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 11.0, 16.0, 24.0, np.inf]
     for low, high in itertools.pairwise(edges):
         own = (snr >= low) & (snr < high)
         if own.any():
             reach = {"from": low, "to": None if np.isinf(high) else high}
             by_snr.append(reach | _rates(findings, smooth, rows[own], snr[own]))
-    return {"places": PLACES, "n": len(rows), "by_mass": by_mass, "by_snr": by_snr}
+    return {"places": PLACES, "n": len(rows), "by_mass": by_mass, "by_snr": by_snr, "by_distance": by_distance}
 
 
 def _rates(findings: Findings, smooth: np.ndarray, rows: np.ndarray, snr: np.ndarray) -> dict[str, Any]:

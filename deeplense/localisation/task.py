@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,11 @@ from deeplense.data.batches import Targets
 from deeplense.data.imageset import ImageSet
 from deeplense.errors import InputError
 from deeplense.localisation.card import LocaliserCard
+from deeplense.localisation.comparison import compare_runs
 from deeplense.localisation.evaluate import LocalisationEvaluation, evaluate
 from deeplense.localisation.likelihood import Subhalos, negative_log_likelihood
 from deeplense.localisation.network import CELL, LOG_DENSITY, Localizer, Prior
+from deeplense.localisation.sensitivity.write import write_sensitivity_map
 from deeplense.localisation.truth import Scale, TrueSubhalos, carried, read_truth, scale_of, unit_places
 from deeplense.scores.metrics import auc_delong
 from deeplense.task import Headline, Said, Scored, Task, Trained
@@ -32,6 +35,7 @@ class Localisation(Task):
     name = "locate"
     headline = Headline("loss", "negative log-likelihood, nats an image")
     card_type = LocaliserCard
+    beside = ("classify",)
     watched = ("encoder.maxpool", "encoder.layer1")
 
     def __init__(self, config: TrainConfig, classes: tuple[str, ...]) -> None:
@@ -144,7 +148,12 @@ class Localisation(Task):
                 raise InputError(
                     f"{flag}: {trained.folder} was trained to locate, which has no such thing: leave it out"
                 )
-        return False
+        if asked.sensitivity_map:
+            write_sensitivity_map(trained, asked)
+        return asked.sensitivity_map
+
+    def compare(self, runs: Sequence[Trained], asked: EvaluateConfig) -> None:
+        compare_runs(runs, asked)
 
     # ---- truth ---------------------------------------------------------------------------------------------------
 

@@ -13,12 +13,15 @@ def say(scores: dict[str, Any]) -> str:
         counts = f"{scores['subhalos']} subhalos in {scores['n']} images"
         lines.append(f"any subhalo: ROC AUC {scores['roc_auc']:.4f} {ends}; {counts}")
     limits = {row["from"]: row for row in scores.get("limit", {}).get("by_mass", [])}
+    network = {row["from"]: row for row in scores.get("network_alone", {}).get("by_mass", [])}
     for row in scores["by_mass"]:
         parts = []
         for rate, words in (("fpr_0.01", "1 %"), ("fpr_0.1", "10 %")):
             own = row[rate]
             limit = limits.get(row["from"])
             best = "" if limit is None else f", limit {percent(limit[rate]['limit']['rate'])}"
+            if network:
+                best = f", network alone {percent(network[row['from']][rate]['found']['rate'])}{best}"
             found, placed = (percent(own[what]["rate"]) for what in ("found", "placed"))
             parts.append(f"{found} found and {placed} placed at FPR {words}{best}")
         lines.append(f"10^{row['from']:g} to 10^{row['to']:g} Msun: {'; '.join(parts)}")
@@ -44,6 +47,15 @@ def say(scores: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def say_fits(fits: dict[str, Any]) -> str:
+    """How well smooth lenses fit the images, in a line."""
+    told = (
+        f"smooth lenses fit {percent(fits['fine']['share'])} of the images to a reduced chi^2 below "
+        f"{fits['fine']['below']:g} (median {fits['reduced_chi2']['median']:.3f})"
+    )
+    return told if fits["used"] else f"{told}; the images are not of the run's set, so what is found is the network's"
+
+
 def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
@@ -58,15 +70,19 @@ def with_interval(rate: dict[str, Any] | None) -> str:
 def mass_table(scores: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table by mass, with the limit where it is known."""
     limits = {row["from"]: row for row in scores.get("limit", {}).get("by_mass", [])}
+    network = {row["from"]: row for row in scores.get("network_alone", {}).get("by_mass", [])}
     head = ["log10 mass, Msun", "images"]
     for words in ("1 %", "10 %"):
-        head += [f"found at FPR {words}, %", "and placed, %", "placed by chance, %", *(["limit, %"] if limits else [])]
+        head += [f"found at FPR {words}, %", "and placed, %", "placed by chance, %"]
+        head += (["network alone, %"] if network else []) + (["limit, %"] if limits else [])
     rows = []
     for row in scores["by_mass"]:
         cells = [f"{row['from']:g} to {row['to']:g}", str(row["n"])]
         for rate in ("fpr_0.01", "fpr_0.1"):
             own = row[rate]
             cells += [with_interval(own["found"]), with_interval(own["placed"]), f"{100 * own['placed_by_chance']:.1f}"]
+            if network:
+                cells.append(with_interval(network[row["from"]][rate]["found"]))
             if limits:
                 limit = limits.get(row["from"])
                 cells.append("–" if limit is None else with_interval(limit[rate]["limit"]))

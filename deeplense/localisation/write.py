@@ -2,62 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 import csv
-import dataclasses
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from deeplense.data.batches import plain_batches
-from deeplense.evaluation.foreign import Foreignness
 from deeplense.figures import localisation as figures
 from deeplense.figures.familiarity import plot_familiarity
 from deeplense.files import replacing, write_json
-from deeplense.localisation.limit import Limit
+from deeplense.localisation.located import Located
 from deeplense.localisation.matching import match
-from deeplense.localisation.scores import Findings, pairs
-from deeplense.localisation.told import mass_table, score_rows
-from deeplense.localisation.truth import Scale, TrueSubhalos
+from deeplense.localisation.page import page
+from deeplense.localisation.scores import pairs
 from deeplense.scores.familiarity import Look
-from deeplense.task import Scored
 
 SHOWN = 16
-"""Images in the gallery."""
-
-FIGURES = {
-    "found_by_mass": "Found, and placed within two pixels, by mass",
-    "found_by_snr": "Found against the signal-to-noise ratio that an observer has who fits lens and source",
-    "froc": "Subhalos found and placed against false detections",
-    "errors": "Errors of place and mass of detections of a probability of 0.5 or more",
-    "promises": "Are probabilities and expected numbers true?",
-    "gallery": "What is there, and what is found",
-    "familiarity": "How strange the images are beside the run's validation images, and the strangest",
-}
-"""File and caption, in the order of the page."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Located:
-    """All that there is to write about n images."""
-
-    scored: Scored
-    findings: Findings
-    truth: TrueSubhalos | None
-    scale: Scale
-    scores: dict[str, Any]
-    limit: Limit | None
-    density: torch.Tensor
-    """(n, h, w) expected numbers in the cells."""
-    min_probability: float
-    """Of the detections that are listed."""
-    foreign: Foreignness | None = None
-    look: Look | None = None
-    """How the images look to the run, of all that there were and of these n; None: it does not know."""
+"""Images in the figure of some."""
 
 
 def write_evaluation(folder: Path, located: Located, paths: Sequence[str] = ()) -> None:
@@ -81,7 +44,7 @@ def write_evaluation(folder: Path, located: Located, paths: Sequence[str] = ()) 
         if located.truth is not None:
             _draw_scores(aside, located)
         _draw_gallery(aside / "gallery.png", located)
-        (aside / "report.html").write_text(_page(aside, located), encoding="utf-8")
+        (aside / "report.html").write_text(page(aside, located), encoding="utf-8")
 
 
 def _write_predictions(file: Path, located: Located) -> None:
@@ -89,10 +52,13 @@ def _write_predictions(file: Path, located: Located) -> None:
     with file.open("w", newline="", encoding="utf-8") as table:
         writer = csv.writer(table)
         look = located.look
-        writer.writerow(["path", "label", "p_any", "expected_number", *(["familiarity"] if look else [])])
+        fits = located.fits
+        own = [*(["familiarity"] if look else []), *(["reduced_chi2"] if fits else [])]
+        writer.writerow(["path", "label", "p_any", "expected_number", *own])
         for row, index in enumerate(located.scored.indices):
             label = "" if images.labels is None else images.classes[images.labels[index]]
-            values = (findings.p_any[row], findings.expected[row], *([look.familiarity[row]] if look else []))
+            values = [findings.p_any[row], findings.expected[row], *([look.familiarity[row]] if look else [])]
+            values += [fits.reduced_chi2[row]] if fits else []
             writer.writerow([images.paths[index], label, *(f"{value:.6g}" for value in values)])
 
 
@@ -131,6 +97,7 @@ def _draw_scores(aside: Path, located: Located) -> None:
         figures.plot_found_by_mass(aside / "found_by_mass.png", scores["by_mass"], limits, title)
     if located.limit is not None:
         figures.plot_found_by_snr(aside / "found_by_snr.png", scores["limit"]["by_snr"], title)
+        figures.plot_found_by_distance(aside / "found_by_distance.png", scores["limit"]["by_distance"], title)
     if scores["froc"]:
         figures.plot_froc(aside / "froc.png", scores["froc"], findings.edges, title)
     figures.plot_promises(aside / "promises.png", scores["calibration"], title)
@@ -175,41 +142,3 @@ def _draw_gallery(file: Path, located: Located) -> None:
             truth.append(np.stack([one.x[there], one.y[there], np.log10(one.mass[there])], 1))
     density = located.density[torch.from_numpy(rows)].cpu().numpy()
     figures.plot_gallery(file, images, density, truth, seen, scale.half, scale.unit, located.scored.title)
-
-
-def _page(aside: Path, located: Located) -> str:
-    """One page that opens from disk, with its pictures inside."""
-    parts = [f"<h1>{escape(located.scored.title)}</h1>"]
-    parts += [f"<p><b>{escape(line)}</b></p>" for line in (located.foreign.said() if located.foreign else [])]
-    if located.scores:
-        head, rows = mass_table(located.scores)
-        if rows:
-            parts.append(_table("Found and placed, by mass; 95 % intervals in brackets", head, rows))
-        parts.append(_table("Scores", ["", ""], score_rows(located.scores)))
-    else:
-        count = len(located.scored.indices)
-        parts.append(f"<p>{count} images whose subhalos nobody has told: see detections.csv.</p>")
-    for name, caption in FIGURES.items():
-        file = aside / f"{name}.png"
-        if file.is_file():
-            content = base64.b64encode(file.read_bytes()).decode()
-            picture = f'<img alt="{escape(caption)}" src="data:image/png;base64,{content}">'
-            parts.append(f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>")
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(located.scored.title)}</title>'
-        f"<style>{STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
-    )
-
-
-STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "h1{font-size:1.4rem}table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}"
-    "caption{text-align:left;font-weight:600;padding:.3rem 0}th,td{padding:.2rem .7rem;text-align:left;"
-    "border-bottom:1px solid #ddd}figure{margin:1.5rem 0}img{max-width:100%}figcaption{color:#666}"
-)
-
-
-def _table(caption: str, head: list[str], rows: list[list[str]]) -> str:
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head) if any(head) else ""
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><caption>{escape(caption)}</caption><tr>{top}</tr>{body}</table>"

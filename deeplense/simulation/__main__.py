@@ -31,8 +31,11 @@ class Simulation:
     """Of no_sub, cdm (written sub where there are two classes) and axion."""
     seed: int = 0
     """Another seed gives other images."""
-    format: Literal["packed", "folders"] = "packed"
-    """packed: dataset.json, images.npy, catalog.csv, subhalos.csv. folders: a folder a class, a .npy an image."""
+    format: Literal["packed", "folders", "yolo"] = "packed"
+    """packed: dataset.json, images.npy, catalog.csv, subhalos.csv. folders: a folder a class, a .npy an image.
+    yolo: 8-bit pictures in three parts, with a box of one beam round each subhalo."""
+    min_snr: float = 5.0
+    """With --format yolo: subhalos of a lower signal-to-noise ratio get no box; 0: all get one, and it is faster."""
     psf: Path | None = None
     """A FITS file: this point-spread function in place of the set's."""
     part: str | None = None
@@ -62,6 +65,10 @@ def main() -> None:
     if wanted.psf is not None:
         lens_set = with_psf(lens_set, read_psf(wanted.psf, lens_set.camera.pixel_scale))
     find_classes(wanted.classes)
+    if wanted.format == "yolo" and (wanted.part is not None or wanted.join or wanted.snr):
+        raise InputError("--format yolo: is made in one go, with signal-to-noise ratios: leave out --part --join --snr")
+    if not wanted.min_snr >= 0:
+        raise InputError(f"--min-snr {wanted.min_snr:g}: give 0 (all) or more")
     part = None if wanted.part is None else Part.parse(wanted.part)
     if part is not None and wanted.join:
         raise InputError("--part, --join: make the shares first, each by a command of its own, and then join them")
@@ -72,6 +79,7 @@ def main() -> None:
     from deeplense.simulation.files import finished_images
     from deeplense.simulation.joining import join_parts
     from deeplense.simulation.write import alone, simulate_set, writing
+    from deeplense.simulation.yolo import write_yolo
 
     if wanted.join:
         if not wanted.out.is_dir():
@@ -82,6 +90,12 @@ def main() -> None:
     where = wanted.out if part is None else part.folder(wanted.out)
     count = wanted.count if part is None else len(range(*part.span(wanted.count)))
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.format == "yolo":
+        with writing(wanted.out, wanted.count):
+            write_yolo(lens_set, wanted.out, wanted.count, wanted.classes, wanted.seed, device, min_snr=wanted.min_snr)
+        draw_samples(lens_set, wanted.out / "samples.png", wanted.classes, wanted.seed, device)
+        print(f"{wanted.out}: {wanted.count} pictures with boxes; train on {wanted.out / 'data.yaml'}")
+        return
     try:
         simulate_set(
             lens_set,

@@ -25,7 +25,7 @@ from deeplense.errors import InputError, TrainingError
 from deeplense.export import __main__ as command
 from deeplense.export import write
 from deeplense.export.card import write_card
-from deeplense.export.write import FromPixels, export, own_probabilities, some_images
+from deeplense.export.write import FromPixels, export, own_words, some_images
 from deeplense.files import write_json
 from deeplense.network.model import build_model
 from deeplense.tasks import load_run
@@ -159,7 +159,7 @@ def test_every_kind_of_pixels(tmp_path, kind):
     assert exported.dtype == {"float16": "float32"}.get(dtype, dtype)
     assert exported.shape == (stored, 70, 60)
     network, card = load_run(run).network, load_run(run).card
-    own = own_probabilities(network, card, some_images(run, None))
+    own = own_words(network, card, some_images(run, None))
     assert own.shape == (12, count)
     assert np.ptp(own, axis=0).min() > 0.01  # else any two networks would agree
 
@@ -173,7 +173,7 @@ def test_stretched_and_cropped_colour_in_onnx(tmp_path, treatment):
     assert export(treated, "onnx").difference < 1e-5
     network, as_it_is, card = load_run(plain).network, load_run(plain).card, load_run(treated).card
     given = some_images(plain, None)
-    assert np.abs(own_probabilities(network, as_it_is, given) - own_probabilities(network, card, given)).max() > 1e-3
+    assert np.abs(own_words(network, as_it_is, given) - own_words(network, card, given)).max() > 1e-3
 
 
 def test_images_of_another_size(copy):

@@ -3,23 +3,32 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from selenium import webdriver
+from selenium.webdriver.common.by import By
 
+import deeplense
 import evaluate
 import train
 from configs import DESCRIPTIONS, PRESETS
 from deeplense.cli import parse_training
 from deeplense.config import EvaluateConfig, ModelConfig
 from deeplense.content import content_hash
+from deeplense.data.images import load_images
 from deeplense.errors import InputError
+from deeplense.export.card import write_card
+from deeplense.export.write import export
 from deeplense.localisation.network import Localizer
 from deeplense.network.model import build_model, initialize
 
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
 SIDE, SCALE = 40, 0.1
 FLAGS = (
     "--task", "locate", "--image-size", "32", "--crop", "0.8", "--standardize", "--rotation", "180", "--epochs", "3",
@@ -173,11 +182,9 @@ def test_what_does_not_fit_is_refused_in_a_line(run, tmp_path, lenses):
         located(data, tmp_path, "--name", "smoothed", "--label-smoothing", "0.1")
     with pytest.raises(InputError, match=r"--tta: .* was trained to locate, which has no such thing: leave it out"):
         evaluate.main(EvaluateConfig(runs=(folder,), tta=True))
-    with pytest.raises(InputError, match=r"runs of --task locate cannot be compared yet: score them one by one"):
-        evaluate.main(EvaluateConfig(runs=(folder, shutil.copytree(folder, tmp_path / "other"))))
     with pytest.raises(InputError, match=r"--task classfy: there is no such task; there are classify, locate"):
         located(data, tmp_path, "--name", "typo", "--task", "classfy")
-    assert not [path for path in tmp_path.iterdir() if path.name != "other"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_weights_of_a_classifier_start_the_encoder_and_those_of_a_localiser_all(run, tmp_path):
@@ -208,3 +215,130 @@ def test_weights_of_something_else_are_refused(run, tmp_path):
         initialize(Localizer(), ModelConfig(init=str(tmp_path / "nothing")))
     with pytest.raises(InputError, match=r"the weights are not those of a ResNet-18"):  # a localiser is no classifier
         initialize(build_model(2), ModelConfig(init=str(run[0])))
+
+
+def test_a_notebook_gets_what_the_evaluation_lists(run):
+    folder, data = run
+    asked = deeplense.load(folder)
+    assert "where subhalos are" in repr(asked)
+    listed = rows_of(folder / "evaluation" / "test" / "detections.csv")
+    paths = [row["path"] for row in rows_of(folder / "evaluation" / "test" / "predictions.csv")]
+    numbers = [int(path.rpartition("/")[2]) for path in paths]
+    images = load_images(str(data)).take(numbers)
+    said = asked.predict(images)
+    assert said.unit == "arcsec"
+    assert len(said.x) == len(listed)
+    rows = sorted((said.paths[image], round(p, 4)) for image, p in zip(said.image, said.probability, strict=True))
+    wanted = sorted((row["path"], round(float(row["probability"]), 4)) for row in listed)
+    for own, other in zip(rows, wanted, strict=True):
+        assert own[0] == other[0]
+        assert own[1] == pytest.approx(other[1], abs=2e-3)
+    assert said.density.sum((1, 2)) == pytest.approx(said.expected_number)
+    assert len(asked.predict(images, min_probability=0.0).x) > len(said.x)
+    plain = asked.predict(np.load(data / "images.npy")[:3])  # nobody says how large its pixels are
+    assert plain.unit == "px"
+    assert len(plain.p_any) == 3
+
+
+def test_exported_maps_are_those_of_the_program(run, tmp_path):
+    import onnxruntime
+
+    folder, data = run
+    exported = export(folder, "onnx", tmp_path / "model.onnx")
+    assert (exported.familiar, exported.difference < 1e-3) == (True, True)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    pixels = np.load(data / "images.npy")[:5, None]
+    maps, familiarity = session.run(None, {"pixels": pixels})
+    assert maps.shape == (5, 6, 16, 16)
+    assert familiarity.shape == (5,)
+    own = deeplense.load(folder).predict(load_images(str(data)).take(list(range(5))))
+    np.testing.assert_allclose(maps[:, 0].sum((1, 2)), own.expected_number, rtol=1e-3)
+    # The cells' places: arcsec from the centre, x along the rows, within the part of the image that is seen and a cell.
+    assert np.abs(maps[:, 1:3]).max() < SIDE * SCALE * 0.8 / 2 + 0.2
+    assert (np.diff(maps[:, 1].mean((0, 1))) > 0).mean() > 0.8
+    assert (np.diff(maps[:, 2].mean((0, 2))) > 0).mean() > 0.8
+    card = write_card(folder, exported).read_text()
+    assert "(N, 6, 16, 16): expected_number, x, y, sigma, log10_mass, log10_mass_sigma" in card
+    assert "arcsec from the centre" in card
+
+
+@pytest.mark.skipif(not (BROWSER and DRIVER), reason="there is no chromium with its chromedriver")
+def test_the_page_answers_to_the_slider(run):
+    folder, _ = run
+    test = folder / "evaluation" / "test"
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1000,1400"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    try:
+        browser.get((test / "report.html").as_uri())
+        assert browser.get_log("browser") == []
+        froc = {row["probability"]: row for row in json.loads((test / "metrics.json").read_text())["froc"]}
+        for probability in (0.5, 0.1, 0.9):
+            browser.execute_script(
+                "const own = document.querySelector('#least'); own.value = arguments[0];"
+                "own.dispatchEvent(new Event('input'))",
+                probability,
+            )
+            cells = [row.text for row in browser.find_elements(By.CSS_SELECTOR, "#counts tr:last-child td")]
+            own = froc[probability]
+            assert cells[:3] == ["all", str(own["found"]["n"]), str(own["found"]["hits"])]
+            shown = f"[{100 * own['found']['low']:.1f}, {100 * own['found']['high']:.1f}]"
+            assert shown in cells[3]
+            false = own["false_an_image"]["count"]
+            assert f"{false} false ones in 48 images" in browser.find_element(By.ID, "counts").text
+            hidden = [circle.is_displayed() for circle in browser.find_elements(By.CSS_SELECTOR, "circle.found")]
+            listed = [
+                float(circle.get_attribute("data-probability")) >= probability
+                for circle in browser.find_elements(By.CSS_SELECTOR, "circle.found")
+            ]
+            assert hidden == listed
+        density = browser.find_element(By.CSS_SELECTOR, ".picture .density")
+        assert not density.is_displayed()
+        browser.find_element(By.ID, "density").click()
+        assert density.is_displayed()
+        browser.execute_script("document.querySelector('circle.true').focus()")
+        assert browser.find_element(By.ID, "said").text.startswith("there: 10^9.")
+        browser.find_element(By.ID, "truth").click()
+        assert not browser.find_element(By.CSS_SELECTOR, "circle.true").is_displayed()
+    finally:
+        browser.quit()
+
+
+def test_two_runs_are_compared_on_the_images_that_they_share(run, tmp_path, capsys):
+    folder, _ = run
+    shutil.copytree(folder, tmp_path / "same")
+    evaluate.main(EvaluateConfig(runs=(tmp_path / "same", folder), name="twice"))
+    assert "run: any subhalo, ROC AUC" in capsys.readouterr().out
+    comparison = json.loads((tmp_path / "comparison" / "twice" / "comparison.json").read_text())
+    assert comparison["n"] == 48
+    first, second = comparison["runs"]
+    assert second["roc_auc"]["minus_first"] == {"value": 0, "low": 0, "high": 0}
+    own = json.loads((folder / "evaluation" / "test" / "metrics.json").read_text())
+    assert [row["fpr_0.1"]["found"]["rate"] for row in first["by_mass"]] == [
+        row["fpr_0.1"]["found"]["rate"] for row in own["by_mass"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"refit": True}, "--refit: .* has learned from .*dots, whose priors are not known"),
+        ({"sensitivity_map": True, "data": "DATA"}, "--sensitivity-map: .* has learned from .*dots"),
+    ],
+)
+def test_what_needs_a_simulated_family_says_so(run, asked, why):
+    folder, data = run
+    with pytest.raises(InputError, match=why):
+        evaluate.main(EvaluateConfig(runs=(folder,), **{**asked, **({"data": str(data)} if "data" in asked else {})}))
+
+
+def test_flags_of_one_lens_are_of_the_map_alone():
+    with pytest.raises(InputError, match="--lens and --image are for --sensitivity-map"):
+        EvaluateConfig(runs=(Path("a"),), image=2)
+    with pytest.raises(InputError, match="of which image"):
+        EvaluateConfig(runs=(Path("a"),), sensitivity_map=True)
+    with pytest.raises(InputError, match="ask one run"):
+        EvaluateConfig(runs=(Path("a"), Path("b")), refit=True)

@@ -13,6 +13,7 @@ from deeplense.simulation.sets.lensset import KINDS, Classes, Kind, LensSet, fin
 from deeplense.simulation.sets.localisation import hst_subhalo, one_subhalo
 from deeplense.simulation.sets.morphology import morphology_2019, morphology_2019_varied
 from deeplense.simulation.sets.surveys import euclid, hst, jwst
+from deeplense.simulation.sets.unlike import one_subhalo_bump, one_subhalo_multipoles
 
 __all__ = ["KINDS", "SETS", "SUMMARIES", "Classes", "Kind", "LensSet", "find_classes", "find_set"]
 
@@ -20,6 +21,7 @@ _MAKERS = (
     *(model_i, model_ii, model_ii_published, model_iii),
     *(morphology_2019, morphology_2019_varied),
     *(one_subhalo, hst_subhalo),
+    *(one_subhalo_multipoles, one_subhalo_bump),
     *(euclid, hst, jwst),
 )
 

@@ -1,0 +1,148 @@
+"""Lens, source and one subhalo fitted together, from each place where there may be one.
+
+Candidates are the network's detections, down to faint ones, and the best places of a linear scan (`scan.py`): the one
+knows heavy subhalos by their looks, the other weighs light ones to the last photon. Each is fitted with the lens and
+the source free; those that end at the same place are one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deeplense.localisation.detections import Detections
+from deeplense.localisation.refit.fit import Fitted, Observed, fit
+from deeplense.localisation.refit.parameters import SUBHALO, Family
+from deeplense.localisation.refit.scan import Scan
+from deeplense.localisation.refit.smooth import better_of, fit_smooth
+from deeplense.localisation.refit.start import Glance
+from deeplense.localisation.truth import Scale
+
+OF_NETWORK = 2
+"""Detections of the network that are fitted, of each image."""
+LIKELY = 0.02
+"""Expected number of the least of them."""
+OF_SCAN = 3
+"""Places of the scan that are fitted, of each image: in smooth images one in a hundred has three as good."""
+GAIN = 5.0
+"""Fall of chi^2 by the linear fit that the least of them promises."""
+SAME = 2.0
+"""Pixels within which two fits have ended at one place."""
+STEPS = 15
+AT_ONCE = 512
+"""Images that are held at once."""
+WIDEST = (0.5, 0.5, 0.7)
+"""arcsec, arcsec, dex: no error is larger. What the image does not tell, the prior does."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Refitted:
+    """What n images say when all is fitted together."""
+
+    reduced_chi2: np.ndarray
+    """(n,) of the smooth lens: far above 1, and the image is of another family (or has a heavy subhalo)."""
+    image: np.ndarray
+    """(m,) rows of the n images, ascending; in each the candidate with the largest gain first."""
+    x: np.ndarray
+    """(m,) arcsec."""
+    y: np.ndarray
+    log10_mass: np.ndarray
+    covariance: np.ndarray
+    """(m, 3, 3) of x, y and log10 mass."""
+    gain: np.ndarray
+    """(m,) log-likelihood above that of the smooth lens."""
+
+    def evidence(self, area: float, dex: float) -> np.ndarray:
+        """(m,) log of the likelihood ratio, averaged over places in `area` square arcsec and `dex` of mass: Laplace."""
+        sign, log_det = np.linalg.slogdet(self.covariance)
+        return self.gain + 1.5 * np.log(2 * np.pi) + 0.5 * np.where(sign > 0, log_det, 0.0) - np.log(area * dex)
+
+
+class Refit:
+    """What it takes to fit images of one family."""
+
+    def __init__(self, family: Family, network: Glance, errors: Tensor) -> None:
+        self.family, self.network, self.errors = family, network, errors
+        self.scan = Scan(family)
+
+    def __call__(self, counts: np.ndarray, detections: Detections, scale: Scale) -> Refitted:
+        """Fit images as they are stored, (n, S, S), from what the network says of them."""
+        parts = []
+        for first in range(0, len(counts), AT_ONCE):
+            block = torch.as_tensor(np.asarray(counts[first : first + AT_ONCE], np.float32), device=self.family.device)
+            own = (detections.image >= first) & (detections.image < first + len(block))
+            found = self._fit(block, detections.take(own), first, scale)
+            parts.append(dataclasses.replace(found, image=found.image + first))
+        columns = zip(*(dataclasses.astuple(part) for part in parts), strict=True)
+        return Refitted(*(np.concatenate(column) for column in columns))
+
+    def _fit(self, counts: Tensor, detections: Detections, first: int, scale: Scale) -> Refitted:
+        family = self.family
+        observed, smooth = fit_smooth(family, self.network, self.errors, counts)
+        rows, places = self._candidates(observed, smooth, detections, first, scale)
+        fitted = fit(family, observed.take(rows), torch.cat([smooth.vectors[rows], places], 1), STEPS)
+        smooth = self._smooth_again(observed, smooth, rows, fitted)
+        gain = 0.5 * (smooth.chi2[rows] - fitted.chi2)
+        kept = self._distinct(rows, fitted.vectors[:, len(family) :], gain)
+        own = fitted.vectors[kept][:, len(family) :].double().cpu().numpy()
+        covariance = fitted.covariance[kept][:, len(family) :, len(family) :].cpu().numpy()
+        pixels = observed.flux.shape[1]
+        return Refitted(
+            reduced_chi2=(smooth.chi2 / (pixels - len(family))).cpu().numpy(),
+            image=rows[kept].cpu().numpy(),
+            x=own[:, 0],
+            y=own[:, 1],
+            log10_mass=own[:, 2],
+            covariance=_narrowed(covariance),
+            gain=gain[kept].cpu().numpy(),
+        )
+
+    def _candidates(
+        self, observed: Observed, smooth: Fitted, detections: Detections, first: int, scale: Scale
+    ) -> tuple[Tensor, Tensor]:
+        """Image and subhalo of each fit, (m,) and (m, 3)."""
+        device = self.family.device
+        rank = np.arange(len(detections)) - np.searchsorted(detections.image, detections.image)
+        likely = detections.take((rank < OF_NETWORK) & (detections.expected > LIKELY))
+        said = np.stack([scale.from_cells(likely.x), scale.from_cells(likely.y), likely.log10_mass], 1)
+        by_network = torch.as_tensor(said, dtype=torch.float32, device=device)
+        rows = torch.as_tensor(likely.image - first, device=device)
+        best = self.scan(observed, smooth, OF_SCAN)
+        worth = best.gain > GAIN
+        mass = (best.square / self.family.mass_to_square()).clamp(min=1.0).log10().clamp(*self.family.masses)
+        by_scan = torch.stack([best.x, best.y, mass], 2)
+        image = torch.arange(len(worth), device=device)[:, None].expand_as(worth)[worth]
+        return torch.cat([rows, image]), torch.cat([by_network, by_scan[worth]])
+
+    def _smooth_again(self, observed: Observed, smooth: Fitted, rows: Tensor, fitted: Fitted) -> Fitted:
+        """Smooth fits tried once more from the lens of the image's best candidate, which may have found a better one:
+        else that would count for the subhalo."""
+        best = torch.full_like(smooth.chi2, torch.inf)
+        best = best.scatter_reduce(0, rows, fitted.chi2, "amin")
+        chosen = (fitted.chi2 == best[rows]) & (smooth.chi2[rows] - fitted.chi2 > GAIN)
+        if not chosen.any():
+            return smooth
+        again = fit(self.family, observed.take(rows[chosen]), fitted.vectors[chosen][:, : len(self.family)], STEPS)
+        return better_of(smooth, rows[chosen], again)
+
+    def _distinct(self, rows: Tensor, places: Tensor, gain: Tensor) -> Tensor:
+        """Numbers of the fits that are kept, by image and gain: none at the place of a better one."""
+        camera = self.family.lens_set.camera
+        order = np.lexsort((-gain.cpu().numpy(), rows.cpu().numpy()))
+        image, place = rows.cpu().numpy()[order], places[:, :2].cpu().numpy()[order]
+        kept = np.ones(len(order), dtype=bool)
+        for number in range(1, len(order)):
+            start = np.searchsorted(image, image[number])
+            before = place[start:number][kept[start:number]]
+            apart = np.hypot(*(before - place[number]).T)
+            kept[number] = not (apart < SAME * camera.pixel_scale).any()
+        return torch.as_tensor(order[kept], device=rows.device)
+
+
+def _narrowed(covariance: np.ndarray) -> np.ndarray:
+    """Covariances (m, 3, 3), with the information of a prior as wide as `WIDEST` added."""
+    prior = np.diag(1 / np.square(WIDEST))
+    return np.linalg.inv(np.linalg.inv(covariance + 1e-12 * np.eye(SUBHALO)) + prior)
