@@ -195,7 +195,7 @@ def _their_sources(draws: Draws, image: int) -> Models:
     body = {"amp": own["source_amplitude"], "R_sersic": own["source_radius"], "n_sersic": 1, "e1": -0.1, "e2": 0.1}
     sources: Models = [("SERSIC_ELLIPSE", {**body, "center_x": own["source_x"], "center_y": own["source_y"]})]
     for x, y, radius, amplitude in draws.clumps[image].T.tolist():
-        clump = {"amp": amplitude, "R_sersic": radius, "n_sersic": 1, "center_x": x, "center_y": y}
+        clump = {"amp": amplitude, "R_sersic": radius, "n_sersic": 0.5, "center_x": x, "center_y": y}
         sources.append(("SERSIC", clump))
     return sources
 

@@ -43,17 +43,18 @@ def blur(flux: Tensor, camera: Camera | Telescope) -> Tensor:
     with a lens's light in would have a dark rim.
     """
     if isinstance(camera, Camera):
-        return _convolve(flux, camera.psf, camera.pixel_scale)
+        return _convolve(flux, camera.psf, camera.pixel_scale, False)
     if isinstance(camera.psf, PixelKernel):
-        return _beyond(_gather(flux, camera.oversample), camera.psf, camera.pixel_scale)
-    return _gather(_beyond(flux, camera.psf, camera.pixel_scale / camera.oversample), camera.oversample)
+        return _beyond(_gather(flux, camera.oversample), camera.psf, camera.pixel_scale, False)
+    factor = camera.oversample
+    return _gather(_beyond(flux, camera.psf, camera.pixel_scale / factor, integrated=factor > 1), factor)
 
 
-def _beyond(flux: Tensor, psf: PSF, pixel_scale: float) -> Tensor:
+def _beyond(flux: Tensor, psf: PSF, pixel_scale: float, integrated: bool) -> Tensor:
     """Convolve with the outermost pixels' light beyond the edges."""
     reach = _reach(psf, pixel_scale)
     wide = torch.nn.functional.pad(flux[:, None], (reach,) * 4, mode="replicate")[:, 0]
-    return _convolve(wide.contiguous(), psf, pixel_scale)[:, reach:-reach, reach:-reach].contiguous()
+    return _convolve(wide.contiguous(), psf, pixel_scale, integrated)[:, reach:-reach, reach:-reach].contiguous()
 
 
 @functools.cache
@@ -69,20 +70,20 @@ def _gather(flux: Tensor, factor: int) -> Tensor:
     return flux.view(count, side // factor, factor, side // factor, factor).sum((2, 4))
 
 
-def _convolve(flux: Tensor, psf: PSF, pixel_scale: float) -> Tensor:
+def _convolve(flux: Tensor, psf: PSF, pixel_scale: float, integrated: bool) -> Tensor:
     if isinstance(psf, Gaussian):
-        return _kernels(flux.device.type)[0](flux, psf.taps(pixel_scale))
-    transfer, size, margin = _transfer(psf, pixel_scale, flux.shape[1], flux.device)
+        return _kernels(flux.device.type)[0](flux, psf.taps(pixel_scale, integrated))
+    transfer, size, margin = _transfer(psf, pixel_scale, integrated, flux.shape[1], flux.device)
     blurred = torch.fft.irfft2(torch.fft.rfft2(flux, s=(size, size)) * transfer, s=(size, size))
     return blurred[:, margin : margin + flux.shape[1], margin : margin + flux.shape[1]].contiguous()
 
 
 @functools.cache
 def _transfer(
-    psf: Airy | Moffat | PixelKernel, pixel_scale: float, side: int, device: torch.device
+    psf: Airy | Moffat | PixelKernel, pixel_scale: float, integrated: bool, side: int, device: torch.device
 ) -> tuple[Tensor, int, int]:
     """The transform of a kernel, that of which size, and the kernel's half width."""
-    kernel = psf.kernel(pixel_scale)
+    kernel = psf.kernel(pixel_scale, integrated)
     margin = len(kernel) // 2
     size = scipy.fft.next_fast_len(side + margin, real=True)
     weights = torch.tensor(kernel, dtype=torch.float32, device=device)

@@ -40,7 +40,11 @@ class Sersic:
 
 @dataclass(frozen=True)
 class Clumps:
-    """A Sersic profile, part of whose light is in round exponential clumps: a galaxy that forms stars in knots."""
+    """A Sersic profile, part of whose light is in round Gaussian clumps: a galaxy that forms stars in knots.
+
+    A Gaussian is Sersic's profile of index 0.5. An exponential clump has a cusp that no telescope resolves, and that
+    only many points in a pixel would find.
+    """
 
     body: Sersic
     number: int
@@ -53,6 +57,22 @@ class Clumps:
 
 
 @dataclass(frozen=True)
+class Field:
+    """A Sersic profile times a log-normal random field: texture of all sizes, and no two galaxies alike.
+
+    The field's power falls as k^-slope; it goes along with the body's axes, and its mean is 1, so that the flux is the
+    body's in the mean.
+    """
+
+    body: Sersic
+    slope: Prior
+    contrast: Prior
+    """Standard deviation of the logarithm of the brightness."""
+    extent: float = 8.0
+    """Half-light radii along the side of the field, which has `FIELD_PIXELS` pixels there; beyond, it repeats."""
+
+
+@dataclass(frozen=True)
 class DoubleSersic:
     """The light of a lens galaxy: two Sersic profiles with one centre, that of the inner one."""
 
@@ -60,9 +80,15 @@ class DoubleSersic:
     outer: Sersic
 
 
-def body(light: Sersic | Clumps) -> Sersic:
+def body(light: Any) -> Sersic:
     """The Sersic profile that a light is, or that its texture is laid on."""
-    return light.body if isinstance(light, Clumps) else light
+    return light if isinstance(light, Sersic) else light.body
+
+
+CLUMP_INDEX = 0.5
+
+FIELD_PIXELS = 64
+"""A side of a random field."""
 
 
 def exponent(index: Any) -> Any:

@@ -40,7 +40,7 @@ _STEPS = {
 }
 """Half the differences that derivatives are taken over, where they are not those of `_step`: by the name's end, the
 first that fits."""
-_NOT_FITTED = ("z_lens", "z_source", "exposure", "subhalos", "share", "axion_mass")
+_NOT_FITTED = ("z_lens", "z_source", "exposure", "subhalos", "share", "axion_mass", "part", "picture")
 """Scalars that a smooth image does not depend on, or that others know: redshifts by spectra, exposures by clocks."""
 
 
@@ -111,7 +111,7 @@ def _shifted(draws: Draws) -> Iterator[tuple[Draws, Draws]]:
     own = draws.scalars
     for name, value in own.items():
         # Amplitudes stand for the magnitudes that they follow from.
-        if name in _NOT_FITTED or name.startswith(("vortex", "clump")) or name.endswith("magnitude"):
+        if name in _NOT_FITTED or name.startswith(("vortex", "clump", "field")) or name.endswith("magnitude"):
             continue
         step = _step(name, value)
         below, above = value - step, value + step

@@ -119,4 +119,4 @@ def _sersic(own: Own, name: str, profile: Sersic) -> tuple[str, dict[str, float]
 
 def _clumps(columns: list[list[float]]) -> Models:
     names = ("center_x", "center_y", "R_sersic", "amp")
-    return [("SERSIC", {"n_sersic": 1, **dict(zip(names, clump, strict=True))}) for clump in zip(*columns, strict=True)]
+    return [("SERSIC", {"n_sersic": 0.5, **dict(zip(names, clump, strict=True))}) for clump in zip(*columns, strict=True)]

@@ -8,9 +8,10 @@ from typing import Literal
 
 from deeplense.errors import InputError
 from deeplense.simulation.cosmology import Cosmology
+from deeplense.simulation.gallery import Pictures
 from deeplense.simulation.instruments import Camera, Telescope
 from deeplense.simulation.lenses import Halo, PowerLawHalo
-from deeplense.simulation.lights import Clumps, DoubleSersic, Magnitude, Sersic, body
+from deeplense.simulation.lights import Clumps, DoubleSersic, Field, Magnitude, Sersic, body
 from deeplense.simulation.priors import Prior
 from deeplense.simulation.substructure import Subhalos, Vortex
 
@@ -29,7 +30,7 @@ class LensSet:
     z_lens: Prior
     z_source: Prior
     halo: Halo | PowerLawHalo
-    source: Sersic | Clumps
+    source: Sersic | Clumps | Field | Pictures
     lens_light: Sersic | DoubleSersic | None
     subhalos: Subhalos
     vortex: Vortex

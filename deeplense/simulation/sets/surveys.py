@@ -26,7 +26,7 @@ from deeplense.simulation.substructure import Equal, Rings, Share, Subhalos, Vor
 def euclid() -> LensSet:
     """Lenses of Euclid's wide survey in VIS, lens light in, 64 px; subhalos have 0.1 to 5 % of the mass."""
     return _galaxies(
-        "euclid", replace(EUCLID_VIS, oversample=2), Uniform(0.2, 1.0), Uniform(18.5, 21.0), Uniform(22.0, 24.5)
+        "euclid", replace(EUCLID_VIS, oversample=4), Uniform(0.2, 1.0), Uniform(18.5, 21.0), Uniform(22.0, 24.5)
     )
 
 
@@ -39,7 +39,7 @@ def hst() -> LensSet:
 
 def jwst() -> LensSet:
     """Lenses of COSMOS-Web in NIRCam/F277W, lens light in, 100 px; subhalos have 0.1 to 5 % of the mass."""
-    camera = replace(NIRCAM_F277W, pixel_scale=0.06, oversample=2)
+    camera = replace(NIRCAM_F277W, pixel_scale=0.06, oversample=3)
     return _galaxies("jwst", camera, Uniform(0.4, 1.2), Uniform(18.5, 21.0), Uniform(22.0, 25.0))
 
 
@@ -57,7 +57,7 @@ def _galaxies(name: str, camera: Telescope, z_lens: Prior, lens: Prior, source: 
     """
     return LensSet(
         name=name,
-        version=1,
+        version=2,
         cosmology=Cosmology(),
         z_lens=z_lens,
         z_source=Uniform(1.4, 2.5),
@@ -72,15 +72,15 @@ def _galaxies(name: str, camera: Telescope, z_lens: Prior, lens: Prior, source: 
         source=Clumps(
             body=Sersic(
                 amplitude=Magnitude(source),
-                radius=LogUniform(0.06, 0.3),
-                index=Uniform(0.7, 2.0),
+                radius=LogUniform(0.1, 0.35),
+                index=Uniform(0.5, 1.0),
                 axis_ratio=Uniform(0.3, 1.0),
                 angle=ANY_ANGLE,
                 position=Polar(Uniform(0.0, 0.35)),
             ),
             number=6,
             share=Uniform(0.0, 0.4),
-            radius=LogUniform(0.1, 0.4),
+            radius=LogUniform(0.2, 0.6),
         ),
         lens_light=DoubleSersic(
             inner=Sersic(
