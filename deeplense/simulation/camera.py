@@ -18,12 +18,12 @@ _NOISE = 2
 """Second word of the random counter (`draw` has the others)."""
 
 
-def photograph(flux: Tensor, draws: Draws, camera: Camera | Telescope, key: Tensor) -> Tensor:
+def photograph(flux: Tensor, draws: Draws, camera: Camera | Telescope, key: Tensor, band: int = 0) -> Tensor:
     """Counts (B, H, W) of the flux that reaches the telescope, (B, k H, k W) for `oversample` k.
 
     With b the blurred flux, their mean is `exposure * b` and their variance `exposure * b + (exposure * rms)^2`; where
     the camera's images are in another unit than counts, they are divided by what that has. The noise of a pixel
-    follows from the key, the image and the pixel alone.
+    follows from the key, the image, the band and the pixel alone.
     """
     blurred = blur(flux, camera)
     if not camera.noise:
@@ -31,7 +31,7 @@ def photograph(flux: Tensor, draws: Draws, camera: Camera | Telescope, key: Tens
         return blurred / camera.gain
     exposure = draws.scalars["exposure"][:, None]
     background, image = exposure * camera.background_rms, (draws.number[:, None], draws.kind[:, None])
-    counts = _kernels(flux.device.type)[1](blurred.flatten(1), exposure, background, *image, key)
+    counts = _kernels(flux.device.type)[1](blurred.flatten(1), exposure, background, *image, key, _NOISE | band << 8)
     return counts.view_as(blurred) if camera.unit_counts is None else counts.view_as(blurred) / camera.unit_counts
 
 
@@ -90,7 +90,9 @@ def _transfer(
     return torch.fft.rfft2(weights, s=(size, size)), size, margin
 
 
-def expose(flux: Tensor, exposure: Tensor, background: Tensor, number: Tensor, kind: Tensor, key: Tensor) -> Tensor:
+def expose(
+    flux: Tensor, exposure: Tensor, background: Tensor, number: Tensor, kind: Tensor, key: Tensor, purpose: int
+) -> Tensor:
     """Noisy counts of `flux` (B, P); all others are (B, 1), but for the two words of the set's key.
 
     A call of the generator makes four words, and a pixel needs two (for two normals): so pixel p of the first half
@@ -98,7 +100,7 @@ def expose(flux: Tensor, exposure: Tensor, background: Tensor, number: Tensor, k
     """
     half = (flux.shape[1] + 1) // 2
     pair = torch.arange(half, device=flux.device)
-    counter = (pair, torch.full_like(pair, _NOISE), number & 0xFFFFFFFF, (number >> 32) << 8 | kind)
+    counter = (pair, torch.full_like(pair, purpose), number & 0xFFFFFFFF, (number >> 32) << 8 | kind)
     a, b, c, d = philox(key, counter)
     quantile = torch.cat([normals(a, b)[0], normals(c, d)[0]], dim=1)[:, : flux.shape[1]]
     sky = torch.cat([normals(a, b)[1], normals(c, d)[1]], dim=1)[:, : flux.shape[1]]

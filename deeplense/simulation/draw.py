@@ -29,12 +29,13 @@ PLACES = (
     *("multipole3", "multipole3_angle", "multipole4", "multipole4_angle"),
     *("source_magnitude", "source_index", "light_magnitude", "light_index", "clump_share"),
     *("outer_amplitude", "outer_magnitude", "outer_radius", "outer_index", "outer_axis_ratio", "outer_angle"),
-    *("part", "picture", "field_slope", "field_contrast"),
+    *("part", "picture", "field_slope", "field_contrast", "neighbours"),
+    *("off_amplitude", "off_radius", "off_axis_ratio", "off_angle", "off_x", "off_y"),
 )
 """The scalar parameters of an image. The place is part of the random counter: append only."""
 
 # Second word of the counter: what the random words are for. `camera`, `simulator` and `stream` have 2, 3 and 4.
-_SCALARS, _SUBHALOS, _CLUMPS, _FIELD = 0, 1, 5, 6
+_SCALARS, _SUBHALOS, _CLUMPS, _FIELD, _NEIGHBOURS = 0, 1, 5, 6, 7
 
 _PER_SUBHALO = ("x", "y", "mass", "radius", "scale", "concentration")
 
@@ -68,6 +69,8 @@ class Draws:
     """(B, K); NaN where the profile has none."""
     clumps: Tensor
     """(B, 4, C): x, y, half-light radius in arcsec and amplitude of the source's clumps; none where it has none."""
+    neighbours: Tensor
+    """(B, 4, C): the same of what stands beside the lens."""
     field: Tensor
     """(B, P, P): the random field that the source's brightness is multiplied by; P 0 where it has none."""
 
@@ -124,6 +127,12 @@ def priors_of(lens_set: LensSet) -> dict[str, Prior]:
         priors["clump_share"] = lens_set.source.share
     if isinstance(lens_set.source, Field):
         priors |= {"field_slope": lens_set.source.slope, "field_contrast": lens_set.source.contrast}
+    if lens_set.neighbours is not None:
+        priors["neighbours"] = lens_set.neighbours.number
+    if (off := lens_set.subtraction) is not None:
+        deviations = (off.amplitude, off.radius, off.axis_ratio, off.angle, off.centre, off.centre)
+        names = (name for name in PLACES if name.startswith("off_"))
+        priors |= {name: Normal(0.0, deviation) for name, deviation in zip(names, deviations, strict=True)}
     number = lens_set.subhalos.number
     priors |= {"share": number.fraction} if isinstance(number, Share) else {"subhalos": number}
     for name, light in lens_set.lights.items():
@@ -190,8 +199,9 @@ def draw(
     halo_mass = scalars["einstein_radius"] ** 2 / square  # (B,) Msun, inside the Einstein radius
     none = number.new_zeros(len(number), 0, dtype=torch.float32)
     clumps = _draw_clumps(lens_set.source, scalars, low, high, random)
+    around = _draw_neighbours(lens_set, scalars, low, high, random)
     field = _draw_field(lens_set.source, scalars, low, high, random)
-    bare = Draws(number, label, kind, scalars, none, none, none, none, none, none, clumps, field)
+    bare = Draws(number, label, kind, scalars, none, none, none, none, none, none, clumps, around, field)
     groups = []  # for each kind that may occur
     if "cdm" in kinds:
         words = _subhalo_words(lens_set.subhalos.most, low, high, random)
@@ -401,6 +411,26 @@ def _choose_picture(source: Pictures, part: Tensor, unit: Tensor) -> dict[str, T
         _, half_light, shrunk = on_device(source, part.device)
         found["source_radius"] = half_light[picture] * shrunk[picture] * source.pixel_scale
     return found
+
+
+def _draw_neighbours(
+    lens_set: LensSet, scalars: dict[str, Tensor], low: Tensor, high: Tensor, random: Random
+) -> Tensor:
+    """What stands beside the lenses, (B, 4, C), see `Draws`; what an image has not is of no brightness."""
+    neighbours, camera = lens_set.neighbours, lens_set.camera
+    if neighbours is None:
+        return low.new_zeros(len(low), 4, 0, dtype=torch.float32)
+    assert isinstance(camera, Telescope)
+    most = neighbours.number.most
+    place = torch.arange(2 * most, device=low.device)
+    words = random((place, torch.full_like(place, _NEIGHBOURS), low[:, None], high[:, None]))
+    (u, v), (w, last) = (uniform(words[k]).unflatten(1, (2, most)).unbind(1) for k in (0, 1))
+    field = camera.pixels * camera.pixel_scale
+    radius = neighbours.radius.at(w)
+    flux = 10.0 ** (-0.4 * (neighbours.magnitude.at(last) - camera.zero_point))
+    there = place[:most] < scalars["neighbours"][:, None]
+    amplitude = flux / flux_of_unit(radius, CLUMP_INDEX) * there
+    return torch.stack([field * (u - 0.5), field * (v - 0.5), radius, amplitude], 1)
 
 
 def _draw_field(source: object, scalars: dict[str, Tensor], low: Tensor, high: Tensor, random: Random) -> Tensor:

@@ -1,4 +1,4 @@
-"""Real galaxies as sources: what a folder has, checked, freed from its background, and shared out to the parts of a split.
+"""Real galaxies as sources: read, checked, freed from their background, and shared out to the parts of a split.
 
 Each galaxy is a source of training, of validation, or of test images, and of no two of them: a network that has met
 it behind one lens would know it behind another. Nothing here imports torch.
@@ -107,7 +107,7 @@ def open_gallery(folder: Path, bands: int, flag: str = "--sources") -> tuple[Gal
     held_out = [max(round(fraction * len(ranked)), 1) for fraction in FRACTIONS[1:]]
     counts = (len(ranked) - sum(held_out), *held_out)
     pixels, radii, shrunk = zip(*(found[sha256] for sha256 in ranked), strict=True)
-    gallery = Gallery(_stacked(pixels), np.float32(radii), np.float32(shrunk), counts)
+    gallery = Gallery(_stacked(pixels), np.array(radii, np.float32), np.array(shrunk, np.float32), counts)
     return gallery, hashlib.sha256("".join([str(bands), *ranked]).encode()).hexdigest()
 
 

@@ -1,22 +1,22 @@
 """Cameras and their point-spread functions. Nothing here imports torch. Lengths are in arcsec.
 
 A point-spread function gives its weights for pixels of a size, `kernel`; a Gaussian is separable and gives those along
-one axis, `taps`. They are its values at the pixels' centres, or, `integrated`, its means over the pixels: of points within
-a pixel, each of which stands for a cell of it, those. Whoever adds one writes that method, and whoever adds a camera an
-instance of `Telescope`.
+one axis, `taps`. They are its values at the pixels' centres, or, `integrated`, its means over them: points within a
+pixel stand for cells of it. Whoever adds one writes that method, and whoever adds a camera an instance of `Telescope`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 
 import numpy as np
 
 from deeplense.errors import InputError
 from deeplense.simulation.priors import Fixed, Prior
+from deeplense.simulation.substructure import LATER
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,7 @@ class Camera:
     unit = "counts, not scaled"
     stored = "float16"
     """How images are kept: counts here stay far below 65,504."""
+    bands = 1
     unit_counts = None
     """Counts of an image's unit; None: an image is in counts."""
     noise = True
@@ -158,6 +159,9 @@ class Telescope:
     cells that they stand for, and a pixel adds its cells up. 1: both are taken at the pixels' centres alone."""
     noise: bool = True
     """False: an image is its own mean, which no telescope sees."""
+
+    bands: int = field(default=1, metadata=LATER)
+    """Images of a lens, in as many bands of a source of several: (B, bands, H, W) if more than one."""
 
     stored = "float32"
 

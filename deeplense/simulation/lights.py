@@ -8,7 +8,7 @@ from typing import Any
 
 from deeplense.errors import InputError
 from deeplense.simulation.lenses import CENTRE
-from deeplense.simulation.priors import Cartesian, Polar, Prior, bounds
+from deeplense.simulation.priors import Cartesian, Poisson, Polar, Prior, bounds
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,34 @@ class Field:
     """Standard deviation of the logarithm of the brightness."""
     extent: float = 8.0
     """Half-light radii along the side of the field, which has `FIELD_PIXELS` pixels there; beyond, it repeats."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Small galaxies and stars of the field beside the lens, not lensed: round Gaussians, anywhere in the image."""
+
+    number: Poisson
+    magnitude: Prior
+    radius: Prior
+    """Half-light radius."""
+
+
+@dataclass(frozen=True)
+class Subtraction:
+    """The lens's light is taken out of the image by a model that is off by a little, as fits of profiles are.
+
+    The noise of its photons stays. What the model is off by are normal numbers of these deviations, the same for both
+    parts of a double profile.
+    """
+
+    amplitude: float = 0.01
+    """Of itself."""
+    radius: float = 0.02
+    """Of itself."""
+    axis_ratio: float = 0.01
+    angle: float = 0.02
+    centre: float = 0.002
+    """Arcsec, along each axis."""
 
 
 @dataclass(frozen=True)

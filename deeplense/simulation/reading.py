@@ -1,4 +1,4 @@
-"""Images from a folder of other people's files: FITS, .npy, pictures, or HDF5 as Galaxy10's. Nothing here imports torch.
+"""Images from a folder of FITS, .npy or pictures, or from a HDF5 file as Galaxy10's. Nothing here imports torch.
 
 What readers of data sets need (`data/decode`) lies above the simulation; this is the little that galaxies need.
 """
@@ -69,7 +69,7 @@ def _arrays(file: Path, flag: str) -> Iterator[np.ndarray]:
 
 def _of_hdf5(file: Path, flag: str) -> Iterator[np.ndarray]:
     try:
-        import h5py  # type: ignore[import-untyped]
+        import h5py
     except ImportError:
         raise InputError(f"{flag} {file}: reading it needs h5py: pip install 'deeplense[hdf5]'") from None
     with h5py.File(file, "r") as parts:

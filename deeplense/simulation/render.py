@@ -21,8 +21,8 @@ from deeplense.simulation.deflection import (
     turn,
 )
 from deeplense.simulation.draw import Draws
-from deeplense.simulation.instruments import Camera, Telescope
 from deeplense.simulation.gallery import Pictures
+from deeplense.simulation.instruments import Camera, Telescope
 from deeplense.simulation.lights import CLUMP_INDEX, Field, Sersic, exponent
 from deeplense.simulation.sets import LensSet
 from deeplense.simulation.textures import Texture, look_up, picture
@@ -47,7 +47,7 @@ def render(draws: Draws, lens_set: LensSet, band: int = 0) -> Tensor:
     """The noise-free flux in each pixel, its brightness at the centre times its area, (B, H, W), before any telescope.
 
     Where the camera asks for k x k points a pixel, of each point, (B, k H, k W): `camera.blur` adds them up. The x
-    axis runs along the rows of an image, the y axis along its columns, from the middle of the image. `band` is that of a
+    axis runs along the rows of an image, the y axis along its columns, from the middle of the image. `band` is one of a
     source that has several.
     """
     return trace(subhalo_rays(draws, lens_set), draws, lens_set, band)
@@ -65,14 +65,23 @@ def trace(rays: Rays, draws: Draws, lens_set: LensSet, band: int = 0) -> Tensor:
     own = {name: value[:, None] for name, value in draws.scalars.items()}  # (B, 1)
     source, *lights = (_profile(own, name, light) for name, light in lens_set.lights.items())
     lens, clumps = main_lens(own, lens_set.halo), draws.clumps if draws.clumps.shape[2] else None
-    texture = _texture(draws, lens_set, own, band)
-    flux = _kernel(draws.number.device.type)(*rays, lens, source, clumps, texture, tuple(lights), camera.pixel_area)
+    neighbours = draws.neighbours if draws.neighbours.shape[2] else None
+    flux = _kernel(draws.number.device.type)(
+        *rays,
+        lens,
+        source,
+        clumps,
+        _texture(draws, lens_set, own, band),
+        tuple(lights),
+        neighbours,
+        camera.pixel_area,
+    )
     side = camera.pixels * camera.oversample
     return flux.view(-1, side, side)
 
 
 def _texture(draws: Draws, lens_set: LensSet, own: dict[str, Tensor], band: int) -> tuple[Texture, int, bool] | None:
-    """What the source's brightness is looked up in, its side, and whether it multiplies a profile and repeats itself."""
+    """What the source is looked up in, its side, and whether it multiplies a profile and repeats itself."""
     source = lens_set.source
     if isinstance(source, Pictures):
         side = source.gallery.pixels.shape[2]
@@ -107,9 +116,10 @@ def _trace(
     clumps: Tensor | None,
     texture: tuple[Texture, int, bool] | None,
     lights: tuple[Profile, ...],
+    neighbours: Tensor | None,
     pixel_area: float,
 ) -> Tensor:
-    """Deflect by the smooth lens, (B, H * W), and look up the light of the source there, and of the lens here."""
+    """Deflect by the smooth lens, (B, H * W), and look up the light of the source there, and of all else here."""
     halo_x, halo_y, shear_x, shear_y = deflect_halo(x, y, lens)
     ray_x, ray_y = ray_x - halo_x - shear_x, ray_y - halo_y - shear_y
     if texture is None:
@@ -123,6 +133,32 @@ def _trace(
         for k in range(clumps.shape[2]):
             brightness = brightness + _clump(ray_x, ray_y, clumps[:, :, k : k + 1].unbind(1))
     for light in lights:
+        brightness = brightness + _sersic(x, y, light)
+    if neighbours is not None:
+        for k in range(neighbours.shape[2]):
+            brightness = brightness + _clump(x, y, neighbours[:, :, k : k + 1].unbind(1))
+    return brightness * pixel_area
+
+
+def render_lens_light(draws: Draws, lens_set: LensSet) -> Tensor:
+    """The flux of the lens's light alone, as `render` has it."""
+    camera = lens_set.camera
+    x, y = pixel_grid(camera, draws.number.device)
+    own = {name: value[:, None] for name, value in draws.scalars.items()}
+    _, *lights = (_profile(own, name, light) for name, light in lens_set.lights.items())
+    flux = _light_kernel(draws.number.device.type)(x, y, tuple(lights), camera.pixel_area)
+    side = camera.pixels * camera.oversample
+    return flux.view(-1, side, side)
+
+
+@functools.cache
+def _light_kernel(kind: str) -> Callable[..., Tensor]:
+    return compiled(_sum_lights, kind)
+
+
+def _sum_lights(x: Tensor, y: Tensor, lights: tuple[Profile, ...], pixel_area: float) -> Tensor:
+    brightness = _sersic(x, y, lights[0])
+    for light in lights[1:]:
         brightness = brightness + _sersic(x, y, light)
     return brightness * pixel_area
 

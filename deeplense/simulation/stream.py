@@ -37,13 +37,13 @@ class ImageStream:
         self.device = self.simulator.device
 
     def images(self, numbers: Tensor) -> tuple[Tensor, Draws]:
-        """Counts (B, 1, H, W) float32 and the truth of images `numbers`, (B,) int64 on the stream's device.
+        """Counts (B, C, H, W) float32 and the truth of images `numbers`, (B,) int64 on the stream's device.
 
         Nothing waits for the device. The work is done in pieces of 32 on a CPU, and on a GPU of 128, or of 1024 where
         more than 512 are asked for: multiples of these waste nothing.
         """
         counts, draws = self.simulator.make(numbers)
-        return counts[:, None], draws
+        return (counts[:, None] if counts.ndim == 3 else counts), draws
 
     def uniforms(self, numbers: Tensor) -> Tensor:
         """Three draws from (0, 1) for each of `numbers`, (B, 3) float32: for whoever augments the images."""

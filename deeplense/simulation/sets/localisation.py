@@ -65,9 +65,9 @@ def hst_subhalo(concentration: int = 60) -> LensSet:
     a fifth of its maximum; it is truncated at 20 scale radii, and its mass is taken off the field again.
 
     Here it differs from theirs: sources are Sersic profiles with clumps in place of COSMOS galaxies, of magnitudes that
-    those would have at redshift 1 (`--sources FOLDER` takes galaxies, `--sources field` random fields); like those, which
-    were seen through a telescope, they have no cusps. The ellipse is in the mass and not in the potential; each pixel's
-    light is taken at 4 x 4 points; and an image is in electrons/s where theirs are divided by their own maximum.
+    those would have at redshift 1 (`--sources FOLDER` takes galaxies, `--sources field` random fields); like those,
+    which were seen through a telescope, they have no cusps. The ellipse is in the mass and not in the potential; each
+    pixel's light is taken at 4 x 4 points; and an image is in electrons/s where theirs are divided by their maximum.
 
     Args:
         concentration: of the subhalo, one of those that they trained for: 15, 20, 25, 30, 45 or 60. Everything depends
