@@ -59,9 +59,9 @@ class Simulator:
         return draw(self.lens_set, self.classes.kinds, number, label, kinds, self.random, self._lensed_source)
 
     @torch.no_grad()
-    def render(self, draws: Draws) -> Tensor:
+    def render(self, draws: Draws, band: int = 0) -> Tensor:
         """Noise-free flux in each pixel before the telescope, (B, H, W) float32."""
-        return render(draws, self.lens_set)
+        return render(draws, self.lens_set, band)
 
     @torch.no_grad()
     def expose(self, draws: Draws) -> Tensor:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from deeplense.simulation.counters import uniform
 from deeplense.simulation.draw import Draws
-from deeplense.simulation.sets import find_classes, find_set
+from deeplense.simulation.gallery import Pictures
+from deeplense.simulation.sets import LensSet, find_classes, find_set
 from deeplense.simulation.simulator import Simulator
 
 _AUGMENTATION = 4
@@ -17,7 +19,7 @@ _AUGMENTATION = 4
 
 
 class ImageStream:
-    """An endless sequence of simulated images; none of them is in a stored set.
+    """An endless sequence of simulated images; none of them is in a stored set, nor is a galaxy of its validation.
 
     Any part of the sequence can be asked for, in any order and in batches of any size: a run that resumes, or one on
     other GPUs, sees the same images.
@@ -25,14 +27,17 @@ class ImageStream:
 
     def __init__(
         self,
-        name: str,
+        name: str | LensSet,
         classes: Sequence[str] = ("no_sub", "cdm"),
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
         """Raises `InputError` for an unknown set or class."""
         found = find_classes(classes)
-        self.simulator = Simulator(find_set(name), found, seed, device, purpose="stream")
+        lens_set = find_set(name) if isinstance(name, str) else name
+        if isinstance(lens_set.source, Pictures):
+            lens_set = replace(lens_set, source=replace(lens_set.source, only="train"))
+        self.simulator = Simulator(lens_set, found, seed, device, purpose="stream")
         self.classes = found.names
         self.device = self.simulator.device
 
