@@ -40,6 +40,8 @@ class Simulation:
     """Of euclid, hst and jwst: the part of the lens's mass that is in subhalos, the same in each image."""
     lens_light: Literal["in", "subtracted"] = "in"
     """subtracted: taken out of the image, but for what fits of telescopes' images leave."""
+    beside: Path | None = None
+    """A folder of a telescope's images: beside.png shows them and the set's in the same greys, to be compared."""
     psf: Path | None = None
     """A FITS file: this point-spread function in place of the set's."""
     part: str | None = None
@@ -105,6 +107,7 @@ def simulate(wanted: Simulation, lens_set: LensSet, part: Part | None) -> None:
     """Make the images, or one share of them."""
     import torch
 
+    from deeplense.simulation.beside import draw_beside
     from deeplense.simulation.figures import draw_samples
     from deeplense.simulation.files import finished_images
     from deeplense.simulation.write import simulate_set
@@ -131,8 +134,29 @@ def simulate(wanted: Simulation, lens_set: LensSet, part: Part | None) -> None:
     if part is not None:
         print(f"{where}: {finished_images(where)} images; join the shares when all are there")
         return
+    if wanted.snr:
+        tell_limit(wanted.out / "catalog.csv")
     draw_samples(lens_set, wanted.out / "samples.png", wanted.classes, wanted.seed, device)
+    if wanted.beside is not None:
+        draw_beside(lens_set, wanted.beside, wanted.out / "beside.png", wanted.seed, device)
     print(f"{wanted.out}: {finished_images(wanted.out)} images; look at {wanted.out / 'samples.png'}")
+
+
+def tell_limit(catalog: Path) -> None:
+    """Say how well the images that were made can be told from smooth ones at best."""
+    import csv
+
+    import torch
+
+    from deeplense.simulation.limit import best_auc
+
+    with catalog.open(newline="") as table:
+        ratios = torch.tensor([float(row["snr"]) for row in csv.DictReader(table) if row["snr"]])
+    if len(ratios):
+        print(
+            f"the substructure's signal-to-noise ratio is {ratios.median():.3g} in the median image: no classifier "
+            f"exceeds an AUC of {best_auc(ratios):.3f}"
+        )
 
 
 if __name__ == "__main__":

@@ -54,6 +54,8 @@ def draw_samples(
 
 def _show_images(axes: np.ndarray, counts: torch.Tensor, draws: Draws, simulator: Simulator) -> None:
     half = _half_width(simulator)
+    if counts.ndim == 4:
+        counts = counts.mean(1)  # bands
     for image, axis in enumerate(axes):
         # The root shows faint arcs beside a bright lens; below zero there is only noise.
         _show(axis, np.sqrt(counts[image].clamp(min=0.0).cpu().numpy()), half, cmap="inferno")

@@ -17,6 +17,7 @@ their number is not; of a texture from a field or a picture, only place, size, d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -52,6 +53,18 @@ class Limit:
     """(B,): of all the substructure together, against none."""
     each: Tensor
     """(B, K): of each subhalo, against the same lens without it."""
+
+
+def best_auc(whole: Tensor) -> float:
+    """The ROC AUC that no classifier exceeds, whose images with substructure have these ratios.
+
+    It is that of one who knows all of an image but whether its substructure is there: the logarithm of his likelihood
+    ratio is normal, of mean S^2/2 with it, -S'^2/2 without, and variance S^2 or S'^2; a pair of images, one of each, is
+    in order with probability Phi(sqrt(S^2 + S'^2) / 2).
+    """
+    square = whole.double() ** 2
+    pairs = (square[:, None] + square).sqrt() / 2
+    return float((0.5 * (1.0 + torch.erf(pairs / math.sqrt(2.0)))).mean())
 
 
 @torch.no_grad()
