@@ -64,6 +64,7 @@ def _show_images(axes: np.ndarray, counts: torch.Tensor, draws: Draws, simulator
         # The area is the mass's, on a scale that shows 1e6 Msun as a point and 1e10 as a ring.
         area = 1.5 + 90.0 * (masses[there] / 1e10) ** 0.7
         axis.scatter(x[there], y[there], s=area, facecolors="none", edgecolors="#7fe3ff", linewidths=0.6)
+        axis.set(xlim=(-half, half), ylim=(-half, half))
 
 
 def _show_differences(figure: Figure, axes: np.ndarray, draws: Draws, simulator: Simulator) -> None:
