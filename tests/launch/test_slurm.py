@@ -268,6 +268,7 @@ def test_a_wrong_flag_ends_the_job_for_good(cluster):
     assert not cluster.run("wrong").exists()
 
 
+@pytest.mark.slow
 def test_an_array_makes_the_shares_of_a_set_and_joins_them(cluster, tmp_path):
     """The same files as in one go, whichever task ends last."""
     flags = ("--cpus-per-task=1", "--gpus-per-node=0")
