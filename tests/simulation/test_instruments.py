@@ -234,4 +234,4 @@ def test_cells_of_a_point_spread_function_add_up_to_it() -> None:
         inner = fine[middle - 3 * reach - 1 : middle + 3 * reach + 2, middle - 3 * reach - 1 : middle + 3 * reach + 2]
         added = inner.reshape(2 * reach + 1, 3, 2 * reach + 1, 3).sum((1, 3))
         there = coarse[centre - reach : centre + reach + 1, centre - reach : centre + reach + 1]
-        np.testing.assert_allclose(there / there.sum(), added / added.sum(), atol=2e-3 * added.max())
+        np.testing.assert_allclose(there / there.sum(), added / added.sum(), atol=3e-3 * added.max())
