@@ -78,25 +78,29 @@ def open_gallery(folder: Path, bands: int, flag: str = "--sources") -> tuple[Gal
         InputError: files that cannot be read, pixels that are no numbers, stars, or fewer galaxies than a split needs.
     """
     found: dict[str, tuple[np.ndarray, float, float]] = {}
-    bad: dict[str, list[str]] = {"pixels that are no numbers": [], "stars, or too small": [], "no light": []}
+    bad: dict[str, list[str]] = {
+        "have pixels that are no numbers": [],
+        "are stars, or too small": [],
+        "have no light": [],
+    }
     for name, image in read_images(folder, flag):
         if not np.isfinite(image).all():
-            bad["pixels that are no numbers"].append(name)
+            bad["have pixels that are no numbers"].append(name)
             continue
         sha256 = content_hash(image)
         planes = _without_background(_squared(image))
         if not planes.any():
-            bad["no light"].append(name)
+            bad["have no light"].append(name)
             continue
         radius = half_light_radius(planes.mean(0))
         if radius < _SHARPEST:
-            bad["stars, or too small"].append(name)
+            bad["are stars, or too small"].append(name)
             continue
         found[sha256] = _made_ready(planes if bands == 3 else planes.mean(0, keepdims=True), bands, radius)
     for reason, names in bad.items():
         if names:
             raise InputError(
-                f"{flag} {folder}: {len(names)} of its images are of {reason} ({names[0]}, for one): take them out"
+                f"{flag} {folder}: {len(names)} of its images {reason} ({names[0]}, for one): take them out"
             )
     if len(found) < FEWEST:
         raise InputError(
