@@ -164,6 +164,9 @@ class ModelConfig(_Settings):
     init: str = "auto"
     """First weights: auto, imagenet, random, a run folder, or a file (.safetensors, .pth).
     auto: ImageNet if the weights are in the cache or can be fetched, else random with a warning."""
+    orient: bool = False
+    """Lenses have no up: the network is shown the one of an image's eight views (turned by quarters, mirrored) whose
+    light lies to the right, so that it says the same of all of them, at no cost."""
 
     def __post_init__(self) -> None:
         _require(bool(self.init), "--init is empty: give auto, imagenet, random or a file of weights")

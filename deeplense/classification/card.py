@@ -23,6 +23,8 @@ class ModelCard(Card):
     """By which logits are divided before they become probabilities; None: nothing fitted one."""
     threshold_from: str | None = None
     """How the threshold was chosen."""
+    adapted_to: str | None = None
+    """The unlabelled images that the weights were made fit for; None: those of the run."""
 
     def probabilities(self, logits: torch.Tensor) -> np.ndarray:
         """Calibrated probability of each class (n, K) float64 from logits (n, 1) or (n, K)."""
@@ -45,5 +47,9 @@ class ModelCard(Card):
         """None if it is calibrated."""
         if self.temperature is not None:
             return None
+        if self.adapted_to is not None:
+            return (
+                f"the run was adapted to {self.adapted_to}, whose classes nobody knows: its probabilities are its own"
+            )
         missing = "no validation images" if self.val_roc_auc is None else "no temperature in its model.json"
         return f"the run has {missing}: probabilities are as the network gives them"

@@ -50,7 +50,7 @@ class Classification(Task):
         """(K,) of the images of each class in the loss."""
 
     def network(self) -> torch.nn.Module:
-        return build_model(len(self.classes), self.config.data.channels)
+        return build_model(len(self.classes), self.config.data.channels, self.config.model.orient)
 
     def targets(self, images: ImageSet, device: torch.device) -> Targets:
         """Labels, which no augmentation changes."""

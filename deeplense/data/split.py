@@ -27,6 +27,8 @@ LARGEST_FAMILY = 64
 
 LOOKS = "looks.npy"
 
+ADAPTED = "adapted.csv"
+"""Beside the split of an adapted run: the images without labels that it has learned from."""
 COLUMNS = ("path", "class", "sha256", "split")
 
 
@@ -191,6 +193,18 @@ def read_split(file: Path) -> list[dict[str, str]]:
     if not rows or set(rows[0]) != set(COLUMNS) or any(row["split"] not in PARTS for row in rows):
         raise InputError(f"{file} is damaged: its columns are {','.join(COLUMNS)}")
     return rows
+
+
+def read_adapted(run: Path) -> set[str]:
+    """Content of the unlabelled images that a run has adapted to. Raises `InputError` if the list is damaged."""
+    file = run / ADAPTED
+    if not file.is_file():
+        return set()
+    try:
+        with file.open(newline="", encoding="utf-8") as table:
+            return {row["sha256"] for row in csv.DictReader(table)}
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise InputError(f"{file} cannot be read ({error}): the run folder is damaged") from None
 
 
 def _draw(

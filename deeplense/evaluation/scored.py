@@ -17,7 +17,7 @@ from deeplense.data.near import looks_of, near_pairs
 from deeplense.data.opening import opening_of, tell
 from deeplense.data.scale import mention_strangers, say_scale
 from deeplense.data.simulated import load_data, mention_folder, simulated
-from deeplense.data.split import PARTS, read_looks, read_split, refuse_other_labels
+from deeplense.data.split import PARTS, read_adapted, read_looks, read_split, refuse_other_labels
 from deeplense.errors import InputError
 from deeplense.evaluation.card import Card
 from deeplense.simulation.sets import SETS
@@ -53,13 +53,19 @@ def choose_images(
 
 
 def own_images(
-    run: Path, card: Card, trained: TrainConfig, part: str, asked: EvaluateConfig | None = None
+    run: Path,
+    card: Card,
+    trained: TrainConfig,
+    part: str,
+    asked: EvaluateConfig | None = None,
+    to_score: bool = True,
 ) -> tuple[ImageSet, np.ndarray]:
     """A part of the images of `run` (or `all`), by the split that it wrote down: the set, and indices into it.
 
     Args:
         asked: whose `moved_to` says where the images are now; they are known by their content, and others there are
             left alone.
+        to_score: whether they are; if not, nothing is said of parts that are no honest score.
 
     Raises:
         InputError: the images are not those of the run any more, or the part is empty.
@@ -85,7 +91,7 @@ def own_images(
                 f"{', '.join(card.classes)}: restore the names of the folders"
             )
     refuse_other_labels(run / "split.csv", images, written, where)
-    if part in ("all", "train"):
+    if to_score and part in ("all", "train"):
         what = "includes images that" if part == "all" else "is what"
         print(f"note: --split {part} {what} the run has learned from: no honest score", file=sys.stderr)
     if not wanted:
@@ -195,7 +201,7 @@ def other_images(run: Path, card: Card, config: EvaluateConfig) -> tuple[ImageSe
 
 def seen_before(run: Path, images: ImageSet) -> tuple[np.ndarray, np.ndarray]:
     """Which images `run` was trained on or chosen by, each (n,) bool: by their content, and by their looks."""
-    learned = {row["sha256"] for row in read_split(run / "split.csv") if row["split"] != "test"}
+    learned = {row["sha256"] for row in read_split(run / "split.csv") if row["split"] != "test"} | read_adapted(run)
     exact = np.array([sha256 in learned for sha256 in images.hashes])
     near = np.zeros(len(images), dtype=bool)
     looks = read_looks(run)

@@ -43,7 +43,8 @@ class Prior:
 
 
 class Localizer(torch.nn.Module):
-    """ResNet-18, a feature pyramid (Lin et al. 2017, arXiv:1612.03144) to half resolution, and a last layer of six."""
+    """ResNet-18 without its pooling, a feature pyramid (Lin et al. 2017, arXiv:1612.03144) to half resolution, and a
+    last layer of six."""
 
     def __init__(self, channels: int = 1, width: int = 64, prior: Prior | None = None) -> None:
         """With random weights from torch's generator.
@@ -56,15 +57,14 @@ class Localizer(torch.nn.Module):
         super().__init__()
         self.encoder = build_model(2, channels)
         self.encoder.fc = torch.nn.Identity()
+        self.encoder.maxpool = torch.nn.Identity()  # it would blur away what a light subhalo changes
         self.from5 = torch.nn.Conv2d(512, 2 * width, 1)
         self.from4 = torch.nn.Conv2d(256, 2 * width, 1)
         self.from3 = torch.nn.Conv2d(128, width, 1)
         self.from2 = torch.nn.Conv2d(64, width, 1)
-        self.from1 = torch.nn.Conv2d(64, width, 1)
         self.mix4 = _block(2 * width, width)
         self.mix3 = _block(width, width)
         self.mix2 = _block(width, width)
-        self.mix1 = _block(width, width)
         # The ring as a whole, and where in it a cell is: a smooth lens looks the same at places that belong together.
         self.whole = torch.nn.Linear(512, width)
         self.where = torch.nn.Conv2d(3, width, 1, bias=False)
@@ -78,17 +78,15 @@ class Localizer(torch.nn.Module):
         spread of each of them, in cells; log10 of the mass in Msun, and the log of its spread in dex.
         """
         encoder = self.encoder
-        one = encoder.relu(encoder.bn1(encoder.conv1(images)))  # (B, 64, S/2, S/2)
-        two = encoder.layer1(encoder.maxpool(one))
+        two = encoder.layer1(encoder.maxpool(encoder.relu(encoder.bn1(encoder.conv1(images)))))  # (B, 64, S/2, S/2)
         three = encoder.layer2(two)
         four = encoder.layer3(three)
-        five = encoder.layer4(four)  # (B, 512, S/32, S/32)
+        five = encoder.layer4(four)  # (B, 512, S/16, S/16)
         merged = self.mix4(_onto(self.from5(five), four) + self.from4(four))
         merged = self.mix3(_onto(merged, three) + self.from3(three))
-        merged = self.mix2(_onto(merged, two) + self.from2(two))
-        merged = _onto(merged, one) + self.from1(one)
+        merged = _onto(merged, two) + self.from2(two)
         whole = self.whole(five.mean((2, 3)))[:, :, None, None]
-        return _bounded(self.last(self.mix1(merged + whole + self.where(_places(merged)))))
+        return _bounded(self.last(self.mix2(merged + whole + self.where(_places(merged)))))
 
     def _start_at(self, prior: Prior) -> None:
         """Last layer: the prior everywhere, all but regardless of the image."""

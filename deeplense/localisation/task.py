@@ -44,6 +44,8 @@ class Localisation(Task):
         ):
             if value != off:
                 raise InputError(f"{flag} {value:g}: is of --task classify, leave it out with --task locate")
+        if config.model.orient:
+            raise InputError("--orient: places are said of the image as it is: leave it out with --task locate")
         self._images: ImageSet | None = None
         self._truth: TrueSubhalos | None = None
         self._scale: Scale | None = None

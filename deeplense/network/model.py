@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 import torch
-import torchvision
 from safetensors.torch import load_file
-from torchvision.models import ResNet18_Weights
+from torchvision.models import ResNet, ResNet18_Weights
+from torchvision.models.resnet import BasicBlock
 
 from deeplense.config import ModelConfig
 from deeplense.errors import InputError
 from deeplense.network.smallmaps import with_small_maps
+from deeplense.network.views import OrientedResNet
 
 State = dict[str, torch.Tensor]
 
@@ -36,14 +37,16 @@ class Initialization:
     """Why it is not what was hoped for."""
 
 
-def build_model(classes: int, channels: int = 1) -> torchvision.models.ResNet:
+def build_model(classes: int, channels: int = 1, orient: bool = False) -> ResNet:
     """ResNet-18 with random weights from torch's generator.
 
     Args:
         classes: number of classes. Two need one logit, that of label 1; more need one each.
         channels: of the images.
+        orient: as in `ModelConfig`. The weights do not know.
     """
-    model = torchvision.models.resnet18(num_classes=1 if classes == 2 else classes)
+    kind = OrientedResNet if orient else ResNet
+    model = kind(BasicBlock, [2, 2, 2, 2], num_classes=1 if classes == 2 else classes)
     if channels != 3:
         stem = model.conv1
         model.conv1 = torch.nn.Conv2d(channels, 64, stem.kernel_size, stem.stride, stem.padding, bias=False)
