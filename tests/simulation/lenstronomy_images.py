@@ -24,8 +24,11 @@ Models = list[tuple[str, dict[str, float]]]
 Own = dict[str, float]
 
 
-def reference_image(draws: Draws, image: int, lens_set: LensSet, psf: bool, band: int = 0) -> np.ndarray:
-    """Image `image` of `draws`, in flux a pixel."""
+def reference_image(
+    draws: Draws, image: int, lens_set: LensSet, psf: bool, band: int = 0, points: int | None = None
+) -> np.ndarray:
+    """Image `image` of `draws`, in flux a pixel; of `points` along a pixel's side, with lenstronomy's own Gaussian, or
+    of as many as ours, with our weights."""
     own = {name: float(values[image]) for name, values in draws.scalars.items()}
     lenses = main_lens(own, lens_set) + substructure(draws, image, lens_set)
     profiles = [sersic(own, name, light) for name, light in lens_set.lights.items()]
@@ -36,7 +39,7 @@ def reference_image(draws: Draws, image: int, lens_set: LensSet, psf: bool, band
         sources = [_picture(own, lens_set.source.gallery, band)]
     lights += _clumps(draws.neighbours[image].tolist())
     camera = lens_set.camera
-    size, scale, factor = camera.pixels, camera.pixel_scale, camera.oversample
+    size, scale, factor = camera.pixels, camera.pixel_scale, points or camera.oversample
     corner = -0.5 * (size - 1) * scale
     data = ImageData(
         image_data=np.zeros((size, size)),
@@ -46,7 +49,7 @@ def reference_image(draws: Draws, image: int, lens_set: LensSet, psf: bool, band
     )
     if not psf:
         spread = PSF(psf_type="NONE")
-    elif isinstance(camera.psf, Gaussian) and factor == 1:
+    elif isinstance(camera.psf, Gaussian) and (points or factor == 1):
         spread = PSF(psf_type="GAUSSIAN", fwhm=camera.psf.fwhm, pixel_size=scale, truncation=camera.psf.truncation)
     else:
         # What its own Gaussian lacks: the integral over the cells that the points stand for.
@@ -67,7 +70,7 @@ def reference_image(draws: Draws, image: int, lens_set: LensSet, psf: bool, band
     flux = model.image(
         [values for _, values in lenses], [values for _, values in sources], [values for _, values in lights] or None
     )
-    return flux / scale**2 * camera.pixel_area * factor**2
+    return flux / scale**2 * camera.pixel_area * camera.oversample**2
 
 
 def main_lens(own: Own, lens_set: LensSet) -> Models:

@@ -17,6 +17,7 @@ from lenstronomy.SimulationAPI.ObservationConfig.HST import HST
 from lenstronomy.SimulationAPI.ObservationConfig.JWST import JWST
 from lenstronomy.SimulationAPI.ObservationConfig.LSST import LSST
 from lenstronomy.SimulationAPI.sim_api import SimAPI
+from lenstronomy_images import reference_image
 
 from deeplense.errors import InputError
 from deeplense.simulation.camera import blur, photograph
@@ -150,6 +151,17 @@ def test_points_within_a_pixel_are_enough(name: str) -> None:
         off[:, middle - reach : middle + reach, middle - reach : middle + reach] = 0  # the cusp of a lens galaxy
     assert off.amax((1, 2)).median() < 1 / 3
     assert off.max() < 1
+
+
+@pytest.mark.parametrize("name", ["model_ii", "hst_subhalo"])
+def test_pixels_are_those_of_lenstronomy_with_many_points(name: str) -> None:
+    """Twelve along each side and its own Gaussian, in place of ours."""
+    lens_set = find_set(name)
+    draws = Simulator(lens_set, find_classes(["no_sub"]), 1, "cpu").draw(torch.arange(32), torch.zeros(32).long())
+    with torch.compiler.set_stance("force_eager"):
+        ours = blur(render(draws.first(1), lens_set), lens_set.camera)[0].numpy()
+    theirs = reference_image(draws, 0, lens_set, psf=True, points=12)
+    assert np.abs(ours - theirs).max() < 1e-3 * theirs.max()
 
 
 def test_telescopes_that_are_none_are_refused() -> None:

@@ -76,13 +76,13 @@ def model_ii() -> LensSet:
     """DeepLenseSim's "Model II": Model I as Euclid sees it, 64 px, with the noise that DeepLenseSim forgot.
 
     Lens, shear, substructure and the source's shape and place are Model I's, with its peculiarities. The source has
-    magnitude 20, the camera is lenstronomy's Euclid VIS (0.101" a pixel, four exposures of 566 s), each pixel of 3 x 3
+    magnitude 20, the camera is lenstronomy's Euclid VIS (0.101" a pixel, four exposures of 566 s), each pixel of 4 x 4
     points, where that code takes the light of the pixels' centres.
 
     The published images have no noise: that code computes the noise and then adds the image to itself in its place. A
     score on them says nothing of telescopes: `model_ii_published` has them for comparison.
     """
-    return _photographed("model_ii", 2, replace(EUCLID_VIS, oversample=3))
+    return _photographed("model_ii", 2, replace(EUCLID_VIS, oversample=4))
 
 
 def model_ii_published() -> LensSet:
@@ -99,7 +99,7 @@ def model_iii() -> LensSet:
     As `model_ii`. The camera is lenstronomy's WFC3/F160W (0.08" a pixel, one exposure of 5400 s) with its Gaussian.
     DeepLenseSim's band wants the point-spread function as pixels, and which one the published files had is not known.
     """
-    return _photographed("model_iii", 2, replace(WFC3_F160W, pixels=64, oversample=3))
+    return _photographed("model_iii", 2, replace(WFC3_F160W, pixels=64, oversample=4))
 
 
 def model_iv(galaxies: Gallery, sha256: str) -> LensSet:
