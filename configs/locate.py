@@ -24,13 +24,13 @@ from deeplense.config import (
 CONFIG = TrainConfig(
     preset="locate",
     task="locate",
-    data=DataConfig(data="one_subhalo", image_size=56, crop=0.7, standardize=True),
+    data=DataConfig(data="one_subhalo", image_size=56, crop=0.7, stretch="log", standardize=True),
     simulation=SimulationConfig(count=16_000, online=True, epoch_images=7_500),
     split=SplitConfig(val_fraction=0.1, test_fraction=0.75),
     augment=AugmentConfig(rotation=0.0, flips=False),
     model=ModelConfig(init="random"),
     optimization=OptimizationConfig(
-        lr=1e-3,
+        lr=3e-3,
         weight_decay=0.02,
         optimizer="adamw",
         schedule="cosine",
