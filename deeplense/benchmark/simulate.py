@@ -2,15 +2,18 @@
 
 Ours are whole images: drawn, rendered, photographed, with noise. Those of lenstronomy are noise-free, of parameters
 that were drawn before. They are images of `model_i`, 150 pixels and 25 point masses; or with `--subhalos N` of
-`hst_subhalo`, 80 pixels of 2 x 2 points, with N truncated NFW halos: of 10^8 to 10^11 Msun for one, of the mass
-function of cold dark matter down to 10^6 Msun for more. The two take turns, so that whatever else the machine does
-falls on both; each has a warm-up that is not counted (compilation, caches).
+`hst_subhalo`, 80 pixels of 4 x 4 points, with N truncated NFW halos: of 10^8 to 10^11 Msun for one, of the mass
+function of cold dark matter down to 10^6 Msun for more. Then ours are made with one subhalo as well, which says what
+each further one costs. All take turns, so that whatever else the machine does falls on each; each has a warm-up that is
+not counted (compilation, caches).
 """
 
 from __future__ import annotations
 
 import math
 import os
+import resource
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -54,7 +57,11 @@ def show(result: dict[str, Any]) -> None:
     for name in ("deeplense", "lenstronomy"):
         rate = result[name]
         print(f"{name:12} {shown(rate)} images/s in {rate['rounds']} rounds of {rate['images']:,}; {rate['what']}")
-    print(f"{result['ratio']:.1f} times as fast, {result['by']}")
+    print(f"{result['ratio']:.1f} times as fast, {result['by']}; ours in {result['memory_gib']:.2f} GiB, all told")
+    if "each_subhalo_ms" in result:
+        print(
+            f"an image takes {result['image_ms']:.1f} ms here, and {result['each_subhalo_ms']:.3f} ms for each subhalo"
+        )
 
 
 def measure(wanted: Simulate) -> dict[str, Any]:
@@ -70,23 +77,40 @@ def measure(wanted: Simulate) -> dict[str, Any]:
     ours_count = 1024 if on_cpu else 65_536
     theirs_count = 64
     if wanted.subhalos is not None:
-        ours_count, theirs_count = max(ours_count // (3 + wanted.subhalos // 30) // 32, 1) * 32, 2
-    ours, theirs = _our_images(lens_set, wanted.device, ours_count), _their_images(lens_set, theirs_count)
-    ours(), theirs()
-    our_times, their_times = [], []
+        ours_count, theirs_count = max(ours_count // (12 + wanted.subhalos // 8) // 32, 1) * 32, 1
+    several = wanted.subhalos is not None and wanted.subhalos > 1
+    ours = _our_images(lens_set, wanted.device, ours_count)
+    with_one = _our_images(_lens_set(1), wanted.device, ours_count) if several else None
+    ours()
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB
+    theirs = _their_images(lens_set, theirs_count)
+    theirs()
+    if with_one is not None:
+        with_one()
+    our_times, their_times, one_times = [], [], []
     for _ in range(wanted.rounds):
         our_times.append(_seconds(ours))
         their_times.append(_seconds(theirs))
+        if with_one is not None:
+            one_times.append(_seconds(with_one))
     mine = rates(ours_count, our_times) | {"what": f"with noise, on {wanted.cores if on_cpu else wanted.device}"}
     other = rates(theirs_count, their_times) | {"what": "noise-free, on 1 core"}
     if on_cpu:
         mine["what"] += " core" if wanted.cores == 1 else " cores"
     per = wanted.cores if on_cpu else 1
+    growth = {}
+    if one_times:
+        assert wanted.subhalos is not None
+        first, all_of_them = (1000 * statistics.median(times) / ours_count for times in (one_times, our_times))
+        each = (all_of_them - first) / (wanted.subhalos - 1)
+        growth = {"image_ms": first - each, "each_subhalo_ms": each}
     return about(wanted, wanted.device, "torch", "caustics", "lenstronomy", "numpy") | {
         "deeplense": mine,
         "lenstronomy": other,
         "ratio": mine["median"] / per / other["median"],
         "by": "by the core" if on_cpu else "a device against a core",
+        "memory_gib": memory,
+        **growth,
     }
 
 
@@ -195,7 +219,7 @@ def _their_sources(draws: Draws, image: int) -> Models:
     body = {"amp": own["source_amplitude"], "R_sersic": own["source_radius"], "n_sersic": 1, "e1": -0.1, "e2": 0.1}
     sources: Models = [("SERSIC_ELLIPSE", {**body, "center_x": own["source_x"], "center_y": own["source_y"]})]
     for x, y, radius, amplitude in draws.clumps[image].T.tolist():
-        clump = {"amp": amplitude, "R_sersic": radius, "n_sersic": 1, "center_x": x, "center_y": y}
+        clump = {"amp": amplitude, "R_sersic": radius, "n_sersic": 0.5, "center_x": x, "center_y": y}
         sources.append(("SERSIC", clump))
     return sources
 

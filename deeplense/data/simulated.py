@@ -16,7 +16,7 @@ from deeplense.data.imageset import ImageSet
 from deeplense.data.opening import opening_of, tell
 from deeplense.data.packed import read_packed
 from deeplense.errors import InputError
-from deeplense.simulation.sets import SETS, find_classes, find_set
+from deeplense.simulation.sets import OF_GALAXIES, SETS, find_classes, find_set
 
 
 def load_data(data: DataConfig, simulation: SimulationConfig, split: SplitConfig) -> ImageSet:
@@ -32,6 +32,8 @@ def load_data(data: DataConfig, simulation: SimulationConfig, split: SplitConfig
     if data.data not in SETS:
         if simulation.online:
             raise InputError(f"--online: --data {data.data} is no simulated set; there are {', '.join(SETS)}")
+        if data.data in OF_GALAXIES and not Path(data.data).exists():
+            find_set(data.data)  # says that it is made by a command of its own
         return load_images(data.data, data.bad_images, how=opening_of(data))
     _refuse_choices(data)
     mention_folder(data.data)

@@ -18,12 +18,12 @@ _NOISE = 2
 """Second word of the random counter (`draw` has the others)."""
 
 
-def photograph(flux: Tensor, draws: Draws, camera: Camera | Telescope, key: Tensor) -> Tensor:
+def photograph(flux: Tensor, draws: Draws, camera: Camera | Telescope, key: Tensor, band: int = 0) -> Tensor:
     """Counts (B, H, W) of the flux that reaches the telescope, (B, k H, k W) for `oversample` k.
 
     With b the blurred flux, their mean is `exposure * b` and their variance `exposure * b + (exposure * rms)^2`; where
     the camera's images are in another unit than counts, they are divided by what that has. The noise of a pixel
-    follows from the key, the image and the pixel alone.
+    follows from the key, the image, the band and the pixel alone.
     """
     blurred = blur(flux, camera)
     if not camera.noise:
@@ -31,7 +31,7 @@ def photograph(flux: Tensor, draws: Draws, camera: Camera | Telescope, key: Tens
         return blurred / camera.gain
     exposure = draws.scalars["exposure"][:, None]
     background, image = exposure * camera.background_rms, (draws.number[:, None], draws.kind[:, None])
-    counts = _kernels(flux.device.type)[1](blurred.flatten(1), exposure, background, *image, key)
+    counts = _kernels(flux.device.type)[1](blurred.flatten(1), exposure, background, *image, key, _NOISE | band << 8)
     return counts.view_as(blurred) if camera.unit_counts is None else counts.view_as(blurred) / camera.unit_counts
 
 
@@ -43,17 +43,18 @@ def blur(flux: Tensor, camera: Camera | Telescope) -> Tensor:
     with a lens's light in would have a dark rim.
     """
     if isinstance(camera, Camera):
-        return _convolve(flux, camera.psf, camera.pixel_scale)
+        return _convolve(flux, camera.psf, camera.pixel_scale, False)
     if isinstance(camera.psf, PixelKernel):
-        return _beyond(_gather(flux, camera.oversample), camera.psf, camera.pixel_scale)
-    return _gather(_beyond(flux, camera.psf, camera.pixel_scale / camera.oversample), camera.oversample)
+        return _beyond(_gather(flux, camera.oversample), camera.psf, camera.pixel_scale, False)
+    factor = camera.oversample
+    return _gather(_beyond(flux, camera.psf, camera.pixel_scale / factor, integrated=factor > 1), factor)
 
 
-def _beyond(flux: Tensor, psf: PSF, pixel_scale: float) -> Tensor:
+def _beyond(flux: Tensor, psf: PSF, pixel_scale: float, integrated: bool) -> Tensor:
     """Convolve with the outermost pixels' light beyond the edges."""
     reach = _reach(psf, pixel_scale)
     wide = torch.nn.functional.pad(flux[:, None], (reach,) * 4, mode="replicate")[:, 0]
-    return _convolve(wide.contiguous(), psf, pixel_scale)[:, reach:-reach, reach:-reach].contiguous()
+    return _convolve(wide.contiguous(), psf, pixel_scale, integrated)[:, reach:-reach, reach:-reach].contiguous()
 
 
 @functools.cache
@@ -69,27 +70,29 @@ def _gather(flux: Tensor, factor: int) -> Tensor:
     return flux.view(count, side // factor, factor, side // factor, factor).sum((2, 4))
 
 
-def _convolve(flux: Tensor, psf: PSF, pixel_scale: float) -> Tensor:
+def _convolve(flux: Tensor, psf: PSF, pixel_scale: float, integrated: bool) -> Tensor:
     if isinstance(psf, Gaussian):
-        return _kernels(flux.device.type)[0](flux, psf.taps(pixel_scale))
-    transfer, size, margin = _transfer(psf, pixel_scale, flux.shape[1], flux.device)
+        return _kernels(flux.device.type)[0](flux, psf.taps(pixel_scale, integrated))
+    transfer, size, margin = _transfer(psf, pixel_scale, integrated, flux.shape[1], flux.device)
     blurred = torch.fft.irfft2(torch.fft.rfft2(flux, s=(size, size)) * transfer, s=(size, size))
     return blurred[:, margin : margin + flux.shape[1], margin : margin + flux.shape[1]].contiguous()
 
 
 @functools.cache
 def _transfer(
-    psf: Airy | Moffat | PixelKernel, pixel_scale: float, side: int, device: torch.device
+    psf: Airy | Moffat | PixelKernel, pixel_scale: float, integrated: bool, side: int, device: torch.device
 ) -> tuple[Tensor, int, int]:
     """The transform of a kernel, that of which size, and the kernel's half width."""
-    kernel = psf.kernel(pixel_scale)
+    kernel = psf.kernel(pixel_scale, integrated)
     margin = len(kernel) // 2
     size = scipy.fft.next_fast_len(side + margin, real=True)
     weights = torch.tensor(kernel, dtype=torch.float32, device=device)
     return torch.fft.rfft2(weights, s=(size, size)), size, margin
 
 
-def expose(flux: Tensor, exposure: Tensor, background: Tensor, number: Tensor, kind: Tensor, key: Tensor) -> Tensor:
+def expose(
+    flux: Tensor, exposure: Tensor, background: Tensor, number: Tensor, kind: Tensor, key: Tensor, purpose: int
+) -> Tensor:
     """Noisy counts of `flux` (B, P); all others are (B, 1), but for the two words of the set's key.
 
     A call of the generator makes four words, and a pixel needs two (for two normals): so pixel p of the first half
@@ -97,7 +100,7 @@ def expose(flux: Tensor, exposure: Tensor, background: Tensor, number: Tensor, k
     """
     half = (flux.shape[1] + 1) // 2
     pair = torch.arange(half, device=flux.device)
-    counter = (pair, torch.full_like(pair, _NOISE), number & 0xFFFFFFFF, (number >> 32) << 8 | kind)
+    counter = (pair, torch.full_like(pair, purpose), number & 0xFFFFFFFF, (number >> 32) << 8 | kind)
     a, b, c, d = philox(key, counter)
     quantile = torch.cat([normals(a, b)[0], normals(c, d)[0]], dim=1)[:, : flux.shape[1]]
     sky = torch.cat([normals(a, b)[1], normals(c, d)[1]], dim=1)[:, : flux.shape[1]]

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from deeplense.simulation.counters import Words, normals, poisson, uniform
+from deeplense.simulation.gallery import FRACTIONS, Pictures
 from deeplense.simulation.instruments import Telescope
 from deeplense.simulation.lenses import Halo, PowerLawHalo
-from deeplense.simulation.lights import Clumps, Magnitude, Sersic, flux_of_unit
+from deeplense.simulation.lights import CLUMP_INDEX, Clumps, Field, Magnitude, Sersic, flux_of_unit
 from deeplense.simulation.priors import Cartesian, Fixed, Normal, Polar, Prior, Uniform, mean_mass
 from deeplense.simulation.profiles import Surroundings
 from deeplense.simulation.sets import KINDS, Kind, LensSet
 from deeplense.simulation.substructure import Equal, Rings, Share, Vortex
+from deeplense.simulation.textures import amplitude_of_picture, field_words, on_device, random_fields
 
 PLACES = (
     *("z_lens", "z_source", "einstein_radius", "axis_ratio", "angle", "shear", "shear_angle", "exposure"),
@@ -27,11 +29,13 @@ PLACES = (
     *("multipole3", "multipole3_angle", "multipole4", "multipole4_angle"),
     *("source_magnitude", "source_index", "light_magnitude", "light_index", "clump_share"),
     *("outer_amplitude", "outer_magnitude", "outer_radius", "outer_index", "outer_axis_ratio", "outer_angle"),
+    *("part", "picture", "field_slope", "field_contrast", "neighbours"),
+    *("off_amplitude", "off_radius", "off_axis_ratio", "off_angle", "off_x", "off_y"),
 )
 """The scalar parameters of an image. The place is part of the random counter: append only."""
 
 # Second word of the counter: what the random words are for. `camera`, `simulator` and `stream` have 2, 3 and 4.
-_SCALARS, _SUBHALOS, _CLUMPS = 0, 1, 5
+_SCALARS, _SUBHALOS, _CLUMPS, _FIELD, _NEIGHBOURS = 0, 1, 5, 6, 7
 
 _PER_SUBHALO = ("x", "y", "mass", "radius", "scale", "concentration")
 
@@ -65,6 +69,10 @@ class Draws:
     """(B, K); NaN where the profile has none."""
     clumps: Tensor
     """(B, 4, C): x, y, half-light radius in arcsec and amplitude of the source's clumps; none where it has none."""
+    neighbours: Tensor
+    """(B, 4, C): the same of what stands beside the lens."""
+    field: Tensor
+    """(B, P, P): the random field that the source's brightness is multiplied by; P 0 where it has none."""
 
     def smooth(self) -> Draws:
         """The same lenses without their substructure."""
@@ -117,6 +125,14 @@ def priors_of(lens_set: LensSet) -> dict[str, Prior]:
     }
     if isinstance(lens_set.source, Clumps):
         priors["clump_share"] = lens_set.source.share
+    if isinstance(lens_set.source, Field):
+        priors |= {"field_slope": lens_set.source.slope, "field_contrast": lens_set.source.contrast}
+    if lens_set.neighbours is not None:
+        priors["neighbours"] = lens_set.neighbours.number
+    if (off := lens_set.subtraction) is not None:
+        deviations = (off.amplitude, off.radius, off.axis_ratio, off.angle, off.centre, off.centre)
+        names = (name for name in PLACES if name.startswith("off_"))
+        priors |= {name: Normal(0.0, deviation) for name, deviation in zip(names, deviations, strict=True)}
     number = lens_set.subhalos.number
     priors |= {"share": number.fraction} if isinstance(number, Share) else {"subhalos": number}
     for name, light in lens_set.lights.items():
@@ -152,6 +168,8 @@ def drawn_columns(lens_set: LensSet, kinds: tuple[Kind, ...]) -> list[str]:
     for name, position in positions_of(lens_set).items():
         if isinstance(position, Polar) or not isinstance(position.x, Fixed):
             drawn |= {f"{name}_x", f"{name}_y"}
+    if isinstance(lens_set.source, Pictures):
+        drawn |= {"picture", "source_radius"}  # this follows from the picture, where pixels have a size
     if "axion" not in kinds:
         drawn = {name for name in drawn if not name.startswith("vortex")}
     columns = [name for name in PLACES if name in drawn or (name == "subhalos" and "cdm" in kinds)]
@@ -181,7 +199,9 @@ def draw(
     halo_mass = scalars["einstein_radius"] ** 2 / square  # (B,) Msun, inside the Einstein radius
     none = number.new_zeros(len(number), 0, dtype=torch.float32)
     clumps = _draw_clumps(lens_set.source, scalars, low, high, random)
-    bare = Draws(number, label, kind, scalars, none, none, none, none, none, none, clumps)
+    around = _draw_neighbours(lens_set, scalars, low, high, random)
+    field = _draw_field(lens_set.source, scalars, low, high, random)
+    bare = Draws(number, label, kind, scalars, none, none, none, none, none, none, clumps, around, field)
     groups = []  # for each kind that may occur
     if "cdm" in kinds:
         words = _subhalo_words(lens_set.subhalos.most, low, high, random)
@@ -207,6 +227,8 @@ def _draw_scalars(lens_set: LensSet, low: Tensor, high: Tensor, random: Random) 
     for name, position in positions_of(lens_set).items():
         x, y = position.at(by_name[f"{name}_x"], by_name[f"{name}_y"])
         scalars |= {f"{name}_x": x, f"{name}_y": y}
+    if isinstance(lens_set.source, Pictures):
+        scalars |= _choose_picture(lens_set.source, by_name["part"], by_name["picture"])
     scalars |= _amplitudes(lens_set, scalars)
     if lens_set.vortex.axion_mass_times_half_length is not None:
         scalars["axion_mass"] = lens_set.vortex.axion_mass_times_half_length / scalars["vortex_half_length"]
@@ -365,12 +387,61 @@ def _amplitudes(lens_set: LensSet, scalars: dict[str, Tensor]) -> dict[str, Tens
             flux = flux * (1.0 - scalars["clump_share"])
         index = scalars.get(f"{name}_index", light.index)
         found[f"{name}_amplitude"] = flux / flux_of_unit(scalars[f"{name}_radius"], index)
+    if isinstance(lens_set.source, Pictures):
+        # The flux of the body, as a factor of the picture's pixels.
+        index, radius = scalars.get("source_index", lens_set.source.body.index), scalars["source_radius"]
+        flux = (scalars | found)["source_amplitude"] * flux_of_unit(radius, index)
+        found["source_amplitude"] = amplitude_of_picture(flux, radius, lens_set.source, scalars["picture"])
     return found
 
 
-def _draw_clumps(
-    source: Sersic | Clumps, scalars: dict[str, Tensor], low: Tensor, high: Tensor, random: Random
+def _choose_picture(source: Pictures, part: Tensor, unit: Tensor) -> dict[str, Tensor]:
+    """Each image's part (a place in `PARTS`) and galaxy, whose radius may follow; `part` and `unit` are uniform."""
+    counts = torch.tensor(source.counts, device=part.device)
+    ends = torch.tensor(source.gallery.counts, device=part.device).cumsum(0)
+    if source.only is None:
+        edges = torch.tensor(FRACTIONS, device=part.device).cumsum(0)[:-1]
+        chosen = torch.searchsorted(edges.float(), part.contiguous())
+    else:
+        chosen = counts.argmax().expand(len(part))
+    number = (unit * counts[chosen]).long().clamp(max=counts[chosen] - 1)
+    picture = ends[chosen] - torch.tensor(source.gallery.counts, device=part.device)[chosen] + number
+    found = {"part": chosen.float(), "picture": picture.float()}
+    if source.pixel_scale is not None:
+        _, half_light, shrunk = on_device(source, part.device)
+        found["source_radius"] = half_light[picture] * shrunk[picture] * source.pixel_scale
+    return found
+
+
+def _draw_neighbours(
+    lens_set: LensSet, scalars: dict[str, Tensor], low: Tensor, high: Tensor, random: Random
 ) -> Tensor:
+    """What stands beside the lenses, (B, 4, C), see `Draws`; what an image has not is of no brightness."""
+    neighbours, camera = lens_set.neighbours, lens_set.camera
+    if neighbours is None:
+        return low.new_zeros(len(low), 4, 0, dtype=torch.float32)
+    assert isinstance(camera, Telescope)
+    most = neighbours.number.most
+    place = torch.arange(2 * most, device=low.device)
+    words = random((place, torch.full_like(place, _NEIGHBOURS), low[:, None], high[:, None]))
+    (u, v), (w, last) = (uniform(words[k]).unflatten(1, (2, most)).unbind(1) for k in (0, 1))
+    field = camera.pixels * camera.pixel_scale
+    radius = neighbours.radius.at(w)
+    flux = 10.0 ** (-0.4 * (neighbours.magnitude.at(last) - camera.zero_point))
+    there = place[:most] < scalars["neighbours"][:, None]
+    amplitude = flux / flux_of_unit(radius, CLUMP_INDEX) * there
+    return torch.stack([field * (u - 0.5), field * (v - 0.5), radius, amplitude], 1)
+
+
+def _draw_field(source: object, scalars: dict[str, Tensor], low: Tensor, high: Tensor, random: Random) -> Tensor:
+    """The random fields of the sources, (B, P, P), see `Draws`."""
+    if not isinstance(source, Field):
+        return low.new_zeros(len(low), 0, 0, dtype=torch.float32)
+    words = random(field_words(low, high, _FIELD))
+    return random_fields(words, scalars["field_slope"], scalars["field_contrast"])
+
+
+def _draw_clumps(source: object, scalars: dict[str, Tensor], low: Tensor, high: Tensor, random: Random) -> Tensor:
     """The clumps of the sources, (B, 4, C), see `Draws`."""
     if not isinstance(source, Clumps):
         return low.new_zeros(len(low), 4, 0, dtype=torch.float32)
@@ -388,5 +459,5 @@ def _draw_clumps(
     # Of the light of all, in units of the body's, whose share is the rest.
     unit = flux_of_unit(own["source_radius"], own.get("source_index", source.body.index))
     light = own["source_amplitude"] * unit * own["clump_share"] / (1.0 - own["clump_share"])
-    amplitude = light * weight / weight.sum(1, keepdim=True) / flux_of_unit(radius, 1.0)
+    amplitude = light * weight / weight.sum(1, keepdim=True) / flux_of_unit(radius, CLUMP_INDEX)
     return torch.stack([x, y, radius, amplitude], 1)

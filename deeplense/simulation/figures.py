@@ -54,6 +54,8 @@ def draw_samples(
 
 def _show_images(axes: np.ndarray, counts: torch.Tensor, draws: Draws, simulator: Simulator) -> None:
     half = _half_width(simulator)
+    if counts.ndim == 4:
+        counts = counts.mean(1)  # bands
     for image, axis in enumerate(axes):
         # The root shows faint arcs beside a bright lens; below zero there is only noise.
         _show(axis, np.sqrt(counts[image].clamp(min=0.0).cpu().numpy()), half, cmap="inferno")
@@ -62,6 +64,7 @@ def _show_images(axes: np.ndarray, counts: torch.Tensor, draws: Draws, simulator
         # The area is the mass's, on a scale that shows 1e6 Msun as a point and 1e10 as a ring.
         area = 1.5 + 90.0 * (masses[there] / 1e10) ** 0.7
         axis.scatter(x[there], y[there], s=area, facecolors="none", edgecolors="#7fe3ff", linewidths=0.6)
+        axis.set(xlim=(-half, half), ylim=(-half, half))
 
 
 def _show_differences(figure: Figure, axes: np.ndarray, draws: Draws, simulator: Simulator) -> None:

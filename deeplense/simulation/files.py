@@ -1,7 +1,9 @@
 """The files of a simulated set, written a block of images at a time so that an interruption loses one block at most.
 
-    images.npy      (N, H, W) float16 counts, or float32 electrons/s; or CLASS/NUMBER.npy, (H, W) float32 counts each
-    catalog.csv     index,class,sha256, and one column a drawn parameter, empty where an image's class has none
+    images.npy      (N, H, W) float16 counts, or float32 electrons/s, (N, C, H, W) of several bands; or
+                    CLASS/NUMBER.npy, (H, W) float32 counts each
+    catalog.csv     index,class,sha256, and one column a drawn parameter, empty where an image's class has none; before
+                    them the part of the split, where sources are galaxies, each of which is in one part only
     subhalos.csv    index,x,y,mass,einstein_radius: arcsec, arcsec, Msun, arcsec; of profiles that are no points also
                     concentration,scale_radius,truncation_radius in arcsec. A mass is what the profile says (M200 of a
                     truncated NFW halo), an Einstein radius that of the subhalo by itself, without the lens: 0 if less
@@ -21,6 +23,7 @@ of a pixel's noise.
 from __future__ import annotations
 
 import io
+import math
 import os
 import shutil
 from pathlib import Path
@@ -33,6 +36,7 @@ from torch import Tensor
 from deeplense.content import content_hash
 from deeplense.simulation.deflection import einstein_radii
 from deeplense.simulation.draw import Draws, drawn_columns
+from deeplense.simulation.gallery import PARTS, Pictures
 from deeplense.simulation.limit import Limit
 from deeplense.simulation.sets import Classes, LensSet
 
@@ -51,10 +55,14 @@ class SetFiles:
         self.columns = drawn_columns(lens_set, classes.kinds)
         ratio = ["snr"] if snr else []
         camera = lens_set.camera
+        shape = (*([camera.bands] if camera.bands > 1 else []), camera.pixels, camera.pixels)
+        self._parts = ["part"] if isinstance(lens_set.source, Pictures) else []
         self._pixels: Packed | _Folders = (
-            Packed(directory, camera.pixels, camera.stored) if form == "packed" else _Folders(directory, classes)
+            Packed(directory, shape, camera.stored) if form == "packed" else _Folders(directory, classes)
         )
-        self._catalog = Table(directory / "catalog.csv", ["index", "class", "sha256", *self.columns, *ratio])
+        self._catalog = Table(
+            directory / "catalog.csv", ["index", "class", "sha256", *self._parts, *self.columns, *ratio]
+        )
         self._masses = Table(directory / "subhalos.csv", ["index", *subhalo_names(lens_set), *ratio])
         self.finished = min(finished_images(directory), self._pixels.whole())
         self._cut()
@@ -81,12 +89,14 @@ class SetFiles:
             per_mass.append(limit.each.cpu())
         values = zip(*(part.tolist() for part in own), strict=True) if own else [()] * len(pixels)
         subhalos = (part.tolist() for part in (draws.mass, *per_mass))
-        rows, masses = [], []
+        rows: list[str] = []
+        masses: list[str] = []
         for index, (image, scalars, *columns) in enumerate(
             zip(pixels, values, *subhalos, strict=True), self.start + self.finished
         ):
             name = self.classes.names[index % len(self.classes.names)]
-            rows.append(",".join((str(index), name, content_hash(image), *map(_shown, scalars))))
+            part = [PARTS[int(draws.scalars["part"][len(rows)])]] if self._parts else []
+            rows.append(",".join((str(index), name, content_hash(image), *part, *map(_shown, scalars))))
             masses += [
                 ",".join((str(index), *map(_shown, subhalo))) for mass, *subhalo in zip(*columns, strict=True) if mass
             ]
@@ -136,8 +146,8 @@ class Packed:
     heading = 128
     """Bytes; numpy leaves room in it for any number of images."""
 
-    def __init__(self, directory: Path, side: int, stored: str) -> None:
-        self.file, self.side = directory / "images.npy", side
+    def __init__(self, directory: Path, shape: tuple[int, ...], stored: str) -> None:
+        self.file, self.shape = directory / "images.npy", shape
         self.type = np.dtype({"float16": "<f2", "float32": "<f4"}[stored])
         self.file.touch()
 
@@ -145,7 +155,7 @@ class Packed:
     def of_file(file: Path) -> Packed:
         """The array that is in a file."""
         there = np.load(file, mmap_mode="r")
-        return Packed(file.parent, there.shape[1], there.dtype.name)
+        return Packed(file.parent, there.shape[1:], there.dtype.name)
 
     def take_over(self, start: int, other: Packed) -> None:
         """Write all images of another file from image `start` on."""
@@ -174,7 +184,7 @@ class Packed:
     def settle(self, count: int) -> None:
         """Make it a file of `count` images; takes no room on the disk beyond theirs."""
         heading = io.BytesIO()
-        about = {"descr": self.type.str, "fortran_order": False, "shape": (count, self.side, self.side)}
+        about = {"descr": self.type.str, "fortran_order": False, "shape": (count, *self.shape)}
         np.lib.format.write_array_header_1_0(heading, about)
         assert heading.tell() == self.heading
         with self.file.open("r+b", buffering=0) as file:
@@ -182,7 +192,7 @@ class Packed:
             file.truncate(self.heading + count * self._bytes())
 
     def _bytes(self) -> int:
-        return self.type.itemsize * self.side**2
+        return self.type.itemsize * math.prod(self.shape)
 
 
 class _Folders:

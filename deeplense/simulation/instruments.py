@@ -1,74 +1,79 @@
 """Cameras and their point-spread functions. Nothing here imports torch. Lengths are in arcsec.
 
 A point-spread function gives its weights for pixels of a size, `kernel`; a Gaussian is separable and gives those along
-one axis, `taps`. Whoever adds one writes that method, and whoever adds a camera an instance of `Telescope`.
+one axis, `taps`. They are its values at the pixels' centres, or, `integrated`, its means over them: points within a
+pixel stand for cells of it. Whoever adds one writes that method, and whoever adds a camera an instance of `Telescope`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 
 from deeplense.errors import InputError
 from deeplense.simulation.priors import Fixed, Prior
+from deeplense.simulation.substructure import LATER
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A Gaussian point-spread function, sampled at the pixels' centres and cut off."""
+    """A Gaussian point-spread function, cut off."""
 
     fwhm: float
     truncation: float
     """In standard deviations."""
 
-    def taps(self, pixel_scale: float) -> tuple[float, ...]:
+    def taps(self, pixel_scale: float, integrated: bool = False) -> tuple[float, ...]:
         """Weights along one axis, their sum 1; an odd number of them."""
         deviation = self.fwhm / (2.0 * math.sqrt(2.0 * math.log(2.0))) / pixel_scale
         reach = max(round(self.truncation * deviation), 1)
-        taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
+        if integrated:
+            below = [NormalDist(0.0, deviation).cdf(place - 0.5) for place in range(-reach, reach + 2)]
+            taps = np.diff(below)
+        else:
+            taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
         return tuple((taps / taps.sum()).tolist())
 
 
 @dataclass(frozen=True)
 class Airy:
-    """An Airy disk, sampled at the pixels' centres and cut off."""
+    """An Airy disk, cut off."""
 
     first_zero: float
     truncation: float
     """In arcsec."""
 
-    def kernel(self, pixel_scale: float) -> np.ndarray:
+    def kernel(self, pixel_scale: float, integrated: bool = False) -> np.ndarray:
         """Weights (2m + 1, 2m + 1), their sum 1: (2 J1(u) / u)^2, whose first zero is u = 3.8317."""
         import scipy.special  # here, since it takes a while and most commands do not need it
 
-        distance = _distances(self.truncation, pixel_scale)
-        middle = len(distance) // 2
-        u = scipy.special.jn_zeros(1, 1)[0] * distance / self.first_zero
-        u[middle, middle] = 1.0
-        kernel = (2.0 * scipy.special.j1(u) / u) ** 2
-        kernel[middle, middle] = 1.0
-        kernel[distance > self.truncation] = 0.0
-        return kernel / kernel.sum()
+        def disk(distance: np.ndarray) -> np.ndarray:
+            u = scipy.special.jn_zeros(1, 1)[0] * distance / self.first_zero
+            with np.errstate(invalid="ignore"):
+                return np.where(u == 0.0, 1.0, (2.0 * scipy.special.j1(u) / u) ** 2)
+
+        return _weights(disk, self.truncation, pixel_scale, integrated)
 
 
 @dataclass(frozen=True)
 class Moffat:
-    """A Moffat profile, (1 + (r/a)^2)^-beta, sampled at the pixels' centres and cut off: seeing, or broad wings."""
+    """A Moffat profile, (1 + (r/a)^2)^-beta, cut off: seeing, or broad wings."""
 
     fwhm: float
     beta: float
     truncation: float
     """In arcsec."""
 
-    def kernel(self, pixel_scale: float) -> np.ndarray:
+    def kernel(self, pixel_scale: float, integrated: bool = False) -> np.ndarray:
         """Weights (2m + 1, 2m + 1), their sum 1."""
-        distance = _distances(self.truncation, pixel_scale)
         core = self.fwhm / (2.0 * math.sqrt(2.0 ** (1.0 / self.beta) - 1.0))
-        kernel = (1.0 + (distance / core) ** 2) ** -self.beta
-        kernel[distance > self.truncation] = 0.0
-        return kernel / kernel.sum()
+        return _weights(
+            lambda distance: (1.0 + (distance / core) ** 2) ** -self.beta, self.truncation, pixel_scale, integrated
+        )
 
 
 @dataclass(frozen=True)
@@ -79,17 +84,23 @@ class PixelKernel:
     """(2m + 1, 2m + 1), their sum 1."""
     pixel_scale: float
 
-    def kernel(self, pixel_scale: float) -> np.ndarray:
+    def kernel(self, pixel_scale: float, integrated: bool = False) -> np.ndarray:
         """The weights, which serve pixels of their own size only."""
         assert pixel_scale == self.pixel_scale
         return np.array(self.weights)
 
 
-def _distances(reach: float, pixel_scale: float) -> np.ndarray:
-    """From the middle one, of the pixels within `reach` along each axis."""
-    pixels = max(int(reach / pixel_scale), 1)
-    axis = np.arange(-pixels, pixels + 1) * pixel_scale
-    return np.hypot(axis, axis[:, None])
+def _weights(
+    profile: Callable[[np.ndarray], np.ndarray], reach: float, pixel_scale: float, integrated: bool
+) -> np.ndarray:
+    """A profile of the distance from the middle pixel's centre, out to `reach`, as weights of the pixels."""
+    pixels, points = max(int(reach / pixel_scale), 1), 7 if integrated else 1
+    side = 2 * pixels + 1
+    axis = (np.arange(points * side) - 0.5 * (points * side - 1)) * (pixel_scale / points)
+    distance = np.hypot(axis, axis[:, None])
+    weights = np.where(distance > reach, 0.0, profile(distance))
+    weights = weights.reshape(side, points, side, points).mean((1, 3))
+    return weights / weights.sum()
 
 
 PSF = Gaussian | Airy | Moffat | PixelKernel
@@ -115,6 +126,7 @@ class Camera:
     unit = "counts, not scaled"
     stored = "float16"
     """How images are kept: counts here stay far below 65,504."""
+    bands = 1
     unit_counts = None
     """Counts of an image's unit; None: an image is in counts."""
     noise = True
@@ -143,9 +155,13 @@ class Telescope:
     gain: float = 1.0
     """Electrons in a unit of the image, which is electrons/s for 1."""
     oversample: int = 1
-    """Points along each side of a pixel that its light is taken at, and the point-spread function with it."""
+    """Points along each side of a pixel that its light is taken at; the point-spread function is integrated over the
+    cells that they stand for, and a pixel adds its cells up. 1: both are taken at the pixels' centres alone."""
     noise: bool = True
     """False: an image is its own mean, which no telescope sees."""
+
+    bands: int = field(default=1, metadata=LATER)
+    """Images of a lens, in as many bands of a source of several: (B, bands, H, W) if more than one."""
 
     stored = "float32"
 

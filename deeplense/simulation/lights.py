@@ -8,7 +8,7 @@ from typing import Any
 
 from deeplense.errors import InputError
 from deeplense.simulation.lenses import CENTRE
-from deeplense.simulation.priors import Cartesian, Polar, Prior, bounds
+from deeplense.simulation.priors import Cartesian, Poisson, Polar, Prior, bounds
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,11 @@ class Sersic:
 
 @dataclass(frozen=True)
 class Clumps:
-    """A Sersic profile, part of whose light is in round exponential clumps: a galaxy that forms stars in knots."""
+    """A Sersic profile, part of whose light is in round Gaussian clumps: a galaxy that forms stars in knots.
+
+    A Gaussian is Sersic's profile of index 0.5. An exponential clump has a cusp that no telescope resolves, and that
+    only many points in a pixel would find.
+    """
 
     body: Sersic
     number: int
@@ -53,6 +57,50 @@ class Clumps:
 
 
 @dataclass(frozen=True)
+class Field:
+    """A Sersic profile times a log-normal random field: texture of all sizes, and no two galaxies alike.
+
+    The field's power falls as k^-slope; it goes along with the body's axes, and its mean is 1, so that the flux is the
+    body's in the mean.
+    """
+
+    body: Sersic
+    slope: Prior
+    contrast: Prior
+    """Standard deviation of the logarithm of the brightness."""
+    extent: float = 8.0
+    """Half-light radii along the side of the field, which has `FIELD_PIXELS` pixels there; beyond, it repeats."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Small galaxies and stars of the field beside the lens, not lensed: round Gaussians, anywhere in the image."""
+
+    number: Poisson
+    magnitude: Prior
+    radius: Prior
+    """Half-light radius."""
+
+
+@dataclass(frozen=True)
+class Subtraction:
+    """The lens's light is taken out of the image by a model that is off by a little, as fits of profiles are.
+
+    The noise of its photons stays. What the model is off by are normal numbers of these deviations, the same for both
+    parts of a double profile.
+    """
+
+    amplitude: float = 0.01
+    """Of itself."""
+    radius: float = 0.02
+    """Of itself."""
+    axis_ratio: float = 0.01
+    angle: float = 0.02
+    centre: float = 0.002
+    """Arcsec, along each axis."""
+
+
+@dataclass(frozen=True)
 class DoubleSersic:
     """The light of a lens galaxy: two Sersic profiles with one centre, that of the inner one."""
 
@@ -60,9 +108,15 @@ class DoubleSersic:
     outer: Sersic
 
 
-def body(light: Sersic | Clumps) -> Sersic:
+def body(light: Any) -> Sersic:
     """The Sersic profile that a light is, or that its texture is laid on."""
-    return light.body if isinstance(light, Clumps) else light
+    return light if isinstance(light, Sersic) else light.body
+
+
+CLUMP_INDEX = 0.5
+
+FIELD_PIXELS = 64
+"""A side of a random field."""
 
 
 def exponent(index: Any) -> Any:

@@ -17,6 +17,7 @@ their number is not; of a texture from a field or a picture, only place, size, d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from deeplense.simulation.camera import blur
 from deeplense.simulation.draw import Draws
-from deeplense.simulation.render import Rays, render, subhalo_rays, trace
+from deeplense.simulation.render import Rays, subhalo_rays, trace
 from deeplense.simulation.sets import LensSet
 from deeplense.simulation.simulator import piece
 
@@ -40,7 +41,7 @@ _STEPS = {
 }
 """Half the differences that derivatives are taken over, where they are not those of `_step`: by the name's end, the
 first that fits."""
-_NOT_FITTED = ("z_lens", "z_source", "exposure", "subhalos", "share", "axion_mass")
+_NOT_FITTED = ("z_lens", "z_source", "exposure", "subhalos", "share", "axion_mass", "part", "picture", "neighbours")
 """Scalars that a smooth image does not depend on, or that others know: redshifts by spectra, exposures by clocks."""
 
 
@@ -52,6 +53,18 @@ class Limit:
     """(B,): of all the substructure together, against none."""
     each: Tensor
     """(B, K): of each subhalo, against the same lens without it."""
+
+
+def best_auc(whole: Tensor) -> float:
+    """The ROC AUC that no classifier exceeds, whose images with substructure have these ratios.
+
+    It is that of one who knows all of an image but whether its substructure is there: the logarithm of his likelihood
+    ratio is normal, of mean S^2/2 with it, -S'^2/2 without, and variance S^2 or S'^2; a pair of images, one of each, is
+    in order with probability Phi(sqrt(S^2 + S'^2) / 2).
+    """
+    square = whole.double() ** 2
+    pairs = (square[:, None] + square).sqrt() / 2
+    return float((0.5 * (1.0 + torch.erf(pairs / math.sqrt(2.0)))).mean())
 
 
 @torch.no_grad()
@@ -72,9 +85,9 @@ def signal_to_noise(draws: Draws, lens_set: LensSet, each: bool = True) -> Limit
 
 
 def _of_piece(draws: Draws, lens_set: LensSet, each: bool) -> Limit:
-    smooth, camera = draws.bare(), lens_set.camera
+    smooth = draws.bare()
     rays = subhalo_rays(draws, lens_set)
-    image = blur(trace(rays, draws, lens_set), camera)  # (B, H, W)
+    image = _seen(rays, draws, lens_set)
     weight = _weight(image, draws, lens_set)
     columns = [weight * derivative for derivative in derivatives(smooth, lens_set)]
     basis = _orthonormal(torch.stack([column.flatten(1) for column in columns], 2).double())  # (B, P, N)
@@ -84,12 +97,18 @@ def _of_piece(draws: Draws, lens_set: LensSet, each: bool) -> Limit:
         taken = torch.einsum("bpn,bp->bn", basis, signal)
         return ((signal**2).sum(1) - (taken**2).sum(1)).clamp(min=0.0).sqrt()
 
-    whole = left(image - blur(render(smooth, lens_set), camera))
+    whole = left(image - _seen(subhalo_rays(smooth, lens_set), smooth, lens_set))
     single = torch.zeros_like(draws.mass, dtype=torch.float64)
     if each:
         for k, without in enumerate(_without_each(rays, draws, lens_set)):
-            single[:, k] = left(image - blur(trace(without, draws, lens_set), camera))
+            single[:, k] = left(image - _seen(without, draws, lens_set))
     return Limit(whole, single * (draws.mass > 0))
+
+
+def _seen(rays: Rays, draws: Draws, lens_set: LensSet) -> Tensor:
+    """The blurred image, (B, H, W), or (B, bands * H, W) of several bands."""
+    bands = range(lens_set.camera.bands)
+    return torch.cat([blur(trace(rays, draws, lens_set, band), lens_set.camera) for band in bands], 1)
 
 
 def _weight(image: Tensor, draws: Draws, lens_set: LensSet) -> Tensor:
@@ -100,10 +119,10 @@ def _weight(image: Tensor, draws: Draws, lens_set: LensSet) -> Tensor:
 
 
 def derivatives(draws: Draws, lens_set: LensSet) -> Iterator[Tensor]:
-    """Of the blurred image to each parameter of lens and light, (B, H, W), by central differences of our rendering."""
+    """Of the blurred image to each parameter of lens and light, by central differences of our rendering."""
     for below, above in _shifted(draws):
-        difference = render(above, lens_set) - render(below, lens_set)
-        yield blur(difference, lens_set.camera)
+        seen = [_seen(subhalo_rays(shifted, lens_set), shifted, lens_set) for shifted in (above, below)]
+        yield seen[0] - seen[1]
 
 
 def _shifted(draws: Draws) -> Iterator[tuple[Draws, Draws]]:
@@ -111,7 +130,7 @@ def _shifted(draws: Draws) -> Iterator[tuple[Draws, Draws]]:
     own = draws.scalars
     for name, value in own.items():
         # Amplitudes stand for the magnitudes that they follow from.
-        if name in _NOT_FITTED or name.startswith(("vortex", "clump")) or name.endswith("magnitude"):
+        if name in _NOT_FITTED or name.startswith(("vortex", "clump", "field", "off_")) or name.endswith("magnitude"):
             continue
         step = _step(name, value)
         below, above = value - step, value + step
@@ -148,7 +167,8 @@ def _orthonormal(columns: Tensor) -> Tensor:
 
 def _without_each(rays: Rays, draws: Draws, lens_set: LensSet) -> Iterator[Rays]:
     """The rays if there were not the k-th subhalo: its own deflection is put back, no other's is summed anew."""
-    for k in range(draws.mass.shape[1]):
+    present = int((draws.mass > 0).sum(1).max()) if draws.mass.shape[1] else 0  # the first places are taken
+    for k in range(present):
         alone = draws.of_places(k, k + 1)
         by_it = subhalo_rays(alone, lens_set)
         yield rays._replace(

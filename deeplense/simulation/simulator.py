@@ -15,7 +15,7 @@ from deeplense.simulation.camera import blur, photograph
 from deeplense.simulation.counters import Words, key_of, philox
 from deeplense.simulation.draw import Draws, draw
 from deeplense.simulation.instruments import Telescope
-from deeplense.simulation.render import render
+from deeplense.simulation.render import render, render_lens_light
 from deeplense.simulation.sets import KINDS, Classes, LensSet
 
 _LABELS = 3
@@ -59,9 +59,37 @@ class Simulator:
         return draw(self.lens_set, self.classes.kinds, number, label, kinds, self.random, self._lensed_source)
 
     @torch.no_grad()
-    def render(self, draws: Draws) -> Tensor:
+    def render(self, draws: Draws, band: int = 0) -> Tensor:
         """Noise-free flux in each pixel before the telescope, (B, H, W) float32."""
-        return render(draws, self.lens_set)
+        return render(draws, self.lens_set, band)
+
+    @torch.no_grad()
+    def expose(self, draws: Draws) -> Tensor:
+        """Counts with noise, (B, H, W) or (B, bands, H, W) float32, less the lens's light where the set wants that."""
+        bands = range(self.lens_set.camera.bands)
+        images = [
+            photograph(render(draws, self.lens_set, band), draws, self.lens_set.camera, self.key, band)
+            for band in bands
+        ]
+        if self.lens_set.subtraction is not None:
+            model = self._model_of_the_lens(draws)
+            images = [image - model for image in images]
+        return images[0] if len(images) == 1 else torch.stack(images, 1)
+
+    def _model_of_the_lens(self, draws: Draws) -> Tensor:
+        """What a fit takes the lens's light for, (B, H, W), in the images' unit."""
+        own, camera = draws.scalars, self.lens_set.camera
+        assert isinstance(camera, Telescope)
+        off = {}
+        for name in self.lens_set.lights:
+            if name != "source":
+                for part in ("amplitude", "radius"):
+                    off[f"{name}_{part}"] = own[f"{name}_{part}"] * (1.0 + own[f"off_{part}"])
+                for part in ("axis_ratio", "angle", *(("x", "y") if name == "light" else ())):
+                    off[f"{name}_{part}"] = own[f"{name}_{part}"] + own[f"off_{part}"]
+                off[f"{name}_axis_ratio"] = off[f"{name}_axis_ratio"].clamp(max=1.0)
+        model = replace(draws, scalars={**own, **off})
+        return blur(render_lens_light(model, self.lens_set), camera) / camera.gain
 
     @torch.no_grad()
     def photograph(self, flux: Tensor, draws: Draws) -> Tensor:
@@ -70,7 +98,7 @@ class Simulator:
 
     def _lensed_source(self, draws: Draws) -> Tensor:
         """What the telescope sees of the source alone, (B, H, W) flux; one point a pixel says where it is bright."""
-        plain = replace(self.lens_set, lens_light=None)
+        plain = replace(self.lens_set, lens_light=None, subtraction=None)
         if isinstance(plain.camera, Telescope):
             plain = replace(plain, camera=replace(plain.camera, oversample=1))
         size, count = piece(self.device.type, len(draws.number)), len(draws.number)
@@ -81,7 +109,7 @@ class Simulator:
         return torch.cat(parts)[:count]
 
     def make(self, number: Tensor, label: Tensor | None = None) -> tuple[Tensor, Draws]:
-        """Counts (B, H, W) float32 and truth of any number of images, see `draw`.
+        """Counts, see `expose`, and truth, see `draw`, of any number of images.
 
         The work is done in pieces of a few fixed sizes, the last one filled up: compiled code has one shape a size, and
         the vector and scalar code of a CPU, which round differently, meet the same pixels in every batch.
@@ -92,7 +120,7 @@ class Simulator:
             part = slice(first, first + size)
             wanted = len(number[part])
             draws = self.draw(_fill(number[part], size), None if label is None else _fill(label[part], size))
-            images.append(self.photograph(self.render(draws), draws)[:wanted])
+            images.append(self.expose(draws)[:wanted])
             truths.append(draws.first(wanted))
         return (images[0] if len(images) == 1 else torch.cat(images)), Draws.join(truths)
 

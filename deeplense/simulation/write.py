@@ -128,7 +128,8 @@ def _plain(value: Any) -> Any:
         own = {
             field.name: _plain(getattr(value, field.name))
             for field in dataclasses.fields(value)
-            if not (field.metadata.get("later") and getattr(value, field.name) == field.default)
+            if not field.metadata.get("pixels")
+            and not (field.metadata.get("later") and getattr(value, field.name) == field.default)
         }
         return {"is": type(value).__name__, **own}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -12,8 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT, SMALL
 from wandb_runs import entries
+
+from deeplense.simulation.write import simulate_set
 
 PROGRAMS = {
     name: shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in ("munged", "slurmctld", "slurmd")
@@ -263,6 +266,25 @@ def test_a_wrong_flag_ends_the_job_for_good(cluster):
     assert (facts["JobState"], facts["ExitCode"], facts["Restarts"]) == ("FAILED", "2:0", "0")
     assert "error: --lr -1.0: give a learning rate above 0" in cluster.log(job).splitlines()
     assert not cluster.run("wrong").exists()
+
+
+@pytest.mark.slow
+def test_an_array_makes_the_shares_of_a_set_and_joins_them(cluster, tmp_path):
+    """The same files as in one go, whichever task ends last."""
+    flags = ("--cpus-per-task=1", "--gpus-per-node=0")
+    job = cluster.submit(
+        "--array=1-2", *flags, "launch/slurm_simulate.sh", "one_subhalo", "--count=40", "--out", tmp_path / "set",
+        TORCHDYNAMO_DISABLE="1",
+    )  # fmt: skip
+    ends = [cluster.wait(f"{job}_{share}") for share in (1, 2)]
+    logs = [cluster.log(f"{job}_{share}") for share in (1, 2)]
+    assert [end["JobState"] for end in ends] == ["COMPLETED"] * 2, logs
+    assert any("joined, 40 images" in log for log in logs)
+    with torch.compiler.set_stance("force_eager"):
+        simulate_set("one_subhalo", tmp_path / "whole", 40, progress=False)
+    for name in ("images.npy", "catalog.csv", "subhalos.csv"):
+        assert (tmp_path / "set" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not list((tmp_path / "set").glob("part-*"))
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from lenstronomy.LightModel.light_model import LightModel
 from lenstronomy.Util import param_util
 
 from deeplense.simulation.draw import Draws
+from deeplense.simulation.gallery import Gallery, Pictures
 from deeplense.simulation.instruments import Gaussian
 from deeplense.simulation.lenses import PowerLawHalo
 from deeplense.simulation.lights import Clumps, Sersic
@@ -23,16 +24,22 @@ Models = list[tuple[str, dict[str, float]]]
 Own = dict[str, float]
 
 
-def reference_image(draws: Draws, image: int, lens_set: LensSet, psf: bool) -> np.ndarray:
-    """Image `image` of `draws`, in flux a pixel."""
+def reference_image(
+    draws: Draws, image: int, lens_set: LensSet, psf: bool, band: int = 0, points: int | None = None
+) -> np.ndarray:
+    """Image `image` of `draws`, in flux a pixel; of `points` along a pixel's side, with lenstronomy's own Gaussian, or
+    of as many as ours, with our weights."""
     own = {name: float(values[image]) for name, values in draws.scalars.items()}
     lenses = main_lens(own, lens_set) + substructure(draws, image, lens_set)
-    profiles = [_sersic(own, name, light) for name, light in lens_set.lights.items()]
+    profiles = [sersic(own, name, light) for name, light in lens_set.lights.items()]
     sources, lights = profiles[:1], profiles[1:]
     if isinstance(lens_set.source, Clumps):
         sources += _clumps(draws.clumps[image].tolist())
+    if isinstance(lens_set.source, Pictures):
+        sources = [_picture(own, lens_set.source.gallery, band)]
+    lights += _clumps(draws.neighbours[image].tolist())
     camera = lens_set.camera
-    size, scale, factor = camera.pixels, camera.pixel_scale, camera.oversample
+    size, scale, factor = camera.pixels, camera.pixel_scale, points or camera.oversample
     corner = -0.5 * (size - 1) * scale
     data = ImageData(
         image_data=np.zeros((size, size)),
@@ -42,10 +49,15 @@ def reference_image(draws: Draws, image: int, lens_set: LensSet, psf: bool) -> n
     )
     if not psf:
         spread = PSF(psf_type="NONE")
-    elif isinstance(camera.psf, Gaussian):
+    elif isinstance(camera.psf, Gaussian) and (points or factor == 1):
         spread = PSF(psf_type="GAUSSIAN", fwhm=camera.psf.fwhm, pixel_size=scale, truncation=camera.psf.truncation)
     else:
-        kernel = camera.psf.kernel(scale / factor)
+        # What its own Gaussian lacks: the integral over the cells that the points stand for.
+        if isinstance(camera.psf, Gaussian):
+            taps = camera.psf.taps(scale / factor, integrated=True)
+            kernel = np.outer(taps, taps)
+        else:
+            kernel = camera.psf.kernel(scale / factor, integrated=factor > 1)
         spread = PSF(psf_type="PIXEL", kernel_point_source=kernel, point_source_supersampling_factor=factor)
     model = ImageModel(
         data,
@@ -58,7 +70,7 @@ def reference_image(draws: Draws, image: int, lens_set: LensSet, psf: bool) -> n
     flux = model.image(
         [values for _, values in lenses], [values for _, values in sources], [values for _, values in lights] or None
     )
-    return flux / scale**2 * camera.pixel_area * factor**2
+    return flux / scale**2 * camera.pixel_area * camera.oversample**2
 
 
 def main_lens(own: Own, lens_set: LensSet) -> Models:
@@ -109,7 +121,7 @@ def substructure(draws: Draws, image: int, lens_set: LensSet) -> Models:
     return lenses
 
 
-def _sersic(own: Own, name: str, profile: Sersic) -> tuple[str, dict[str, float]]:
+def sersic(own: Own, name: str, profile: Sersic) -> tuple[str, dict[str, float]]:
     e1, e2 = param_util.phi_q2_ellipticity(own[f"{name}_angle"], own[f"{name}_axis_ratio"])
     index = own.get(f"{name}_index", profile.index)
     shape = {"amp": own[f"{name}_amplitude"], "R_sersic": own[f"{name}_radius"], "n_sersic": index, "e1": e1, "e2": e2}
@@ -117,6 +129,16 @@ def _sersic(own: Own, name: str, profile: Sersic) -> tuple[str, dict[str, float]
     return "SERSIC_ELLIPSE", {**shape, "center_x": own[f"{centre}_x"], "center_y": own[f"{centre}_y"]}
 
 
+def _picture(own: Own, gallery: Gallery, band: int) -> tuple[str, dict]:
+    which = int(own["picture"])
+    pixel = own["source_radius"] / gallery.half_light[which]
+    place = {"center_x": own["source_x"], "center_y": own["source_y"], "phi_G": own["source_angle"]}
+    image = gallery.pixels[which, band].astype(float)
+    return "INTERPOL", {"image": image, "amp": own["source_amplitude"], "scale": pixel, **place}
+
+
 def _clumps(columns: list[list[float]]) -> Models:
     names = ("center_x", "center_y", "R_sersic", "amp")
-    return [("SERSIC", {"n_sersic": 1, **dict(zip(names, clump, strict=True))}) for clump in zip(*columns, strict=True)]
+    return [
+        ("SERSIC", {"n_sersic": 0.5, **dict(zip(names, clump, strict=True))}) for clump in zip(*columns, strict=True)
+    ]

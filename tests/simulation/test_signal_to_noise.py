@@ -20,7 +20,7 @@ from scipy.optimize import least_squares
 
 from deeplense.errors import InputError
 from deeplense.simulation.draw import Draws
-from deeplense.simulation.limit import signal_to_noise
+from deeplense.simulation.limit import best_auc, signal_to_noise
 from deeplense.simulation.priors import Fixed, LogUniform
 from deeplense.simulation.sets import find_classes, find_set
 from deeplense.simulation.simulator import Simulator
@@ -126,3 +126,17 @@ def test_limit_grows_with_the_exposure_and_with_the_mass() -> None:
     once = limit(1e8, 1000.0)
     torch.testing.assert_close(limit(1e8, 4000.0), 2 * once, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(limit(2e8, 1000.0), 2 * once, rtol=0.1, atol=1e-3)
+
+
+def test_no_classifier_exceeds_the_best_auc() -> None:
+    """The likelihood ratio itself, of simulated observers of images with and without substructure."""
+    ratios = torch.linspace(0, 3, 7)
+    random = torch.Generator().manual_seed(0)
+    seen = []
+    for sign in (1, -1):
+        of = ratios[torch.randint(7, (20_000,), generator=random)]
+        seen.append(sign * of**2 / 2 + of * torch.randn(20_000, generator=random))
+    order = torch.cat(seen).argsort().argsort().double()[:20_000].sum()
+    auc = float((order - 20_000 * 19_999 / 2) / 20_000**2)
+    assert best_auc(ratios) == pytest.approx(auc, abs=0.01)
+    assert best_auc(torch.zeros(3)) == pytest.approx(0.5)

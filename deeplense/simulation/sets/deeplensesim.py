@@ -6,12 +6,14 @@ import math
 from dataclasses import replace
 
 from deeplense.simulation.cosmology import Cosmology
+from deeplense.simulation.gallery import Gallery, Pictures
 from deeplense.simulation.instruments import EUCLID_VIS, WFC3_F160W, Camera, Gaussian, Telescope
-from deeplense.simulation.lenses import Halo, ellipse
-from deeplense.simulation.lights import Magnitude, Sersic
+from deeplense.simulation.lenses import ANY_ANGLE, Halo, ellipse
+from deeplense.simulation.lights import DoubleSersic, Magnitude, Sersic
 from deeplense.simulation.priors import Cartesian, Fixed, LogUniform, Polar, PowerLaw, Uniform
+from deeplense.simulation.profiles import MassConcentration, TruncatedNFW
 from deeplense.simulation.sets.lensset import LensSet
-from deeplense.simulation.substructure import Equal, Subhalos, Vortex
+from deeplense.simulation.substructure import Equal, Rings, Share, Subhalos, Vortex
 
 
 def model_i() -> LensSet:
@@ -74,12 +76,13 @@ def model_ii() -> LensSet:
     """DeepLenseSim's "Model II": Model I as Euclid sees it, 64 px, with the noise that DeepLenseSim forgot.
 
     Lens, shear, substructure and the source's shape and place are Model I's, with its peculiarities. The source has
-    magnitude 20, the camera is lenstronomy's Euclid VIS (0.101" a pixel, four exposures of 566 s).
+    magnitude 20, the camera is lenstronomy's Euclid VIS (0.101" a pixel, four exposures of 566 s), each pixel of 4 x 4
+    points, where that code takes the light of the pixels' centres.
 
     The published images have no noise: that code computes the noise and then adds the image to itself in its place. A
     score on them says nothing of telescopes: `model_ii_published` has them for comparison.
     """
-    return _photographed("model_ii", EUCLID_VIS)
+    return _photographed("model_ii", 2, replace(EUCLID_VIS, oversample=4))
 
 
 def model_ii_published() -> LensSet:
@@ -87,7 +90,7 @@ def model_ii_published() -> LensSet:
 
     An AUC of 1.0 on it says nothing; see `model_ii`.
     """
-    return _photographed("model_ii_published", replace(EUCLID_VIS, noise=False, gain=0.5))
+    return _photographed("model_ii_published", 1, replace(EUCLID_VIS, noise=False, gain=0.5))
 
 
 def model_iii() -> LensSet:
@@ -96,11 +99,57 @@ def model_iii() -> LensSet:
     As `model_ii`. The camera is lenstronomy's WFC3/F160W (0.08" a pixel, one exposure of 5400 s) with its Gaussian.
     DeepLenseSim's band wants the point-spread function as pixels, and which one the published files had is not known.
     """
-    return _photographed("model_iii", replace(WFC3_F160W, pixels=64))
+    return _photographed("model_iii", 2, replace(WFC3_F160W, pixels=64, oversample=4))
 
 
-def _photographed(name: str, camera: Telescope) -> LensSet:
+def model_iv(galaxies: Gallery, sha256: str) -> LensSet:
+    """DeepLenseSim's "Model IV": real galaxies (--sources) behind a bright lens, three bands of Euclid VIS, 64 px.
+
+    From its code: an isothermal ellipsoid of 1.5" with a shear of 0.05; two Sersic profiles of lens light (magnitude
+    17, 0.4", n 2.3; magnitude 28, 1.5", n 1.2); sources at U(-0.3, 0.3)", in any direction, 0.0025" to the pixel of
+    their pictures: there 47 spirals of Galaxy10 DECals. The bands g, r and i of a galaxy are seen by the one camera VIS
+    three times, and the lens has one colour.
+
+    It differs where that code does not say or has others do it: the ellipse is Model I's; a source has magnitude 20 in
+    the mean of its bands, as in Model II; subhalos are truncated NFW halos with 1 % of the mass from 10^8 Msun on,
+    c(M), in place of pyHalo's; its halos of an ultralight axion are not here (the class `axion` is Model I's vortex);
+    an image is in electrons/s, where there each is divided by its maximum. No files of it were ever published.
+    """
+    one, zero = Fixed(1.0), Fixed(0.0)
+    return replace(
+        model_i(),
+        name="model_iv",
+        cosmology=Cosmology(),
+        halo=Halo(einstein_radius=Fixed(1.5), ellipse=ellipse(0.1, 0.0), shear=Fixed(0.05)),
+        source=Pictures(
+            Sersic(
+                amplitude=Magnitude(Fixed(20.0)),
+                radius=Fixed(0.25),
+                index=1.0,
+                axis_ratio=Fixed(1.0),
+                angle=ANY_ANGLE,
+                position=Cartesian(Uniform(-0.3, 0.3), Uniform(-0.3, 0.3)),
+            ),
+            sha256,
+            galaxies,
+            pixel_scale=0.0025,
+        ),
+        lens_light=DoubleSersic(
+            Sersic(Magnitude(Fixed(17.0)), Fixed(0.4), 2.3, one, zero),
+            Sersic(Magnitude(Fixed(28.0)), Fixed(1.5), 1.2, one, zero),
+        ),
+        subhalos=Subhalos(
+            Share(Fixed(0.01), most=200),
+            PowerLaw(-1.9, 1e8, 1e10),
+            Rings(reach=2.0),
+            TruncatedNFW(MassConcentration(), truncation=10.0),
+        ),
+        camera=replace(EUCLID_VIS, oversample=3, bands=3),
+    )
+
+
+def _photographed(name: str, version: int, camera: Telescope) -> LensSet:
     first = model_i()
     assert isinstance(first.source, Sersic)
     source = replace(first.source, amplitude=Magnitude(Fixed(20.0)))
-    return replace(first, name=name, source=source, camera=camera)
+    return replace(first, name=name, version=version, source=source, camera=camera)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from deeplense.errors import InputError
 from deeplense.simulation.cosmology import Cosmology
+from deeplense.simulation.gallery import Pictures
 from deeplense.simulation.instruments import Camera, Telescope
 from deeplense.simulation.lenses import Halo, PowerLawHalo
-from deeplense.simulation.lights import Clumps, DoubleSersic, Magnitude, Sersic, body
+from deeplense.simulation.lights import Clumps, DoubleSersic, Field, Magnitude, Neighbours, Sersic, Subtraction, body
 from deeplense.simulation.priors import Prior
-from deeplense.simulation.substructure import Subhalos, Vortex
+from deeplense.simulation.substructure import LATER, Subhalos, Vortex
 
 Kind = Literal["no_sub", "cdm", "axion"]
 KINDS: tuple[Kind, ...] = ("no_sub", "cdm", "axion")
@@ -29,16 +30,21 @@ class LensSet:
     z_lens: Prior
     z_source: Prior
     halo: Halo | PowerLawHalo
-    source: Sersic | Clumps
+    source: Sersic | Clumps | Field | Pictures
     lens_light: Sersic | DoubleSersic | None
     subhalos: Subhalos
     vortex: Vortex
     camera: Camera | Telescope
+    neighbours: Neighbours | None = field(default=None, metadata=LATER)
+    subtraction: Subtraction | None = field(default=None, metadata=LATER)
+    """None: the lens's light is in the images."""
 
     def __post_init__(self) -> None:
         lights = self.lights.values()
         if isinstance(self.camera, Camera) and any(isinstance(light.amplitude, Magnitude) for light in lights):
             raise InputError(f"{self.name}: magnitudes need a telescope, whose zero point says what they are in counts")
+        if self.subtraction is not None and (self.lens_light is None or isinstance(self.camera, Camera)):
+            raise InputError(f"{self.name}: has no lens light that a telescope sees: there is none to subtract")
 
     @property
     def lights(self) -> dict[str, Sersic]:

@@ -65,8 +65,9 @@ def hst_subhalo(concentration: int = 60) -> LensSet:
     a fifth of its maximum; it is truncated at 20 scale radii, and its mass is taken off the field again.
 
     Here it differs from theirs: sources are Sersic profiles with clumps in place of COSMOS galaxies, of magnitudes that
-    those would have at redshift 1; the ellipse is in the mass and not in the potential; each pixel's light is taken at
-    2 x 2 points; and an image is in electrons/s where theirs are divided by their own maximum.
+    those would have at redshift 1 (`--sources FOLDER` takes galaxies, `--sources field` random fields); like those,
+    which were seen through a telescope, they have no cusps. The ellipse is in the mass and not in the potential; each
+    pixel's light is taken at 4 x 4 points; and an image is in electrons/s where theirs are divided by their maximum.
 
     Args:
         concentration: of the subhalo, one of those that they trained for: 15, 20, 25, 30, 45 or 60. Everything depends
@@ -75,7 +76,7 @@ def hst_subhalo(concentration: int = 60) -> LensSet:
     scale_radius = {15: 107.5, 20: 83.0, 25: 64.8, 30: 56.8, 45: 38.4, 60: 29.0}[concentration]
     return LensSet(
         name="hst_subhalo",
-        version=1,
+        version=2,
         cosmology=Cosmology(hubble=67.5, matter=0.316),
         z_lens=Fixed(0.5),
         z_source=Fixed(1.0),
@@ -91,14 +92,14 @@ def hst_subhalo(concentration: int = 60) -> LensSet:
             body=Sersic(
                 amplitude=Magnitude(Uniform(21.5, 23.5)),
                 radius=Uniform(0.15, 0.35),
-                index=1.0,
+                index=0.7,
                 axis_ratio=Uniform(0.4, 1.0),
                 angle=ANY_ANGLE,
                 position=Cartesian(Uniform(-0.2, 0.2), Uniform(-0.2, 0.2)),
             ),
             number=8,
             share=Uniform(0.1, 0.4),
-            radius=LogUniform(0.08, 0.3),
+            radius=LogUniform(0.25, 0.6),
         ),
         lens_light=None,
         subhalos=Subhalos(
@@ -109,5 +110,5 @@ def hst_subhalo(concentration: int = 60) -> LensSet:
             compensated=True,
         ),
         vortex=Vortex(Equal(3e10, of_halo=False), half_length=LogUniform(0.03, 3.0)),
-        camera=replace(WFC3_F160W, exposures=10, oversample=2),
+        camera=replace(WFC3_F160W, exposures=10, oversample=4),
     )

@@ -7,11 +7,12 @@ from dataclasses import replace
 from deeplense.simulation.cosmology import Cosmology
 from deeplense.simulation.instruments import ACS_F814W, EUCLID_VIS, NIRCAM_F277W, Telescope
 from deeplense.simulation.lenses import ANY_ANGLE, Multipole, PowerLawHalo
-from deeplense.simulation.lights import Clumps, DoubleSersic, Magnitude, Sersic
+from deeplense.simulation.lights import Clumps, DoubleSersic, Magnitude, Neighbours, Sersic
 from deeplense.simulation.priors import (
     Cartesian,
     LogUniform,
     Normal,
+    Poisson,
     Polar,
     PowerLaw,
     Prior,
@@ -26,14 +27,14 @@ from deeplense.simulation.substructure import Equal, Rings, Share, Subhalos, Vor
 def euclid() -> LensSet:
     """Lenses of Euclid's wide survey in VIS, lens light in, 64 px; subhalos have 0.1 to 5 % of the mass."""
     return _galaxies(
-        "euclid", replace(EUCLID_VIS, oversample=2), Uniform(0.2, 1.0), Uniform(18.5, 21.0), Uniform(22.0, 24.5)
+        "euclid", replace(EUCLID_VIS, oversample=3), Uniform(0.2, 1.0), Uniform(18.5, 21.0), Uniform(22.0, 24.5)
     )
 
 
 def hst() -> LensSet:
     """Lenses as the SLACS survey took them, Hubble ACS/F814W, lens light in, 100 px; subhalos have 0.1 to 5 %."""
     return _galaxies(
-        "hst", replace(ACS_F814W, oversample=2), Uniform(0.1, 0.5), Uniform(17.0, 18.5), Uniform(22.0, 24.5)
+        "hst", replace(ACS_F814W, oversample=2), Uniform(0.1, 0.5), Uniform(17.3, 18.8), Uniform(22.0, 24.5)
     )
 
 
@@ -57,7 +58,7 @@ def _galaxies(name: str, camera: Telescope, z_lens: Prior, lens: Prior, source: 
     """
     return LensSet(
         name=name,
-        version=1,
+        version=2,
         cosmology=Cosmology(),
         z_lens=z_lens,
         z_source=Uniform(1.4, 2.5),
@@ -72,21 +73,21 @@ def _galaxies(name: str, camera: Telescope, z_lens: Prior, lens: Prior, source: 
         source=Clumps(
             body=Sersic(
                 amplitude=Magnitude(source),
-                radius=LogUniform(0.06, 0.3),
-                index=Uniform(0.7, 2.0),
+                radius=LogUniform(0.1, 0.35),
+                index=Uniform(0.5, 1.0),
                 axis_ratio=Uniform(0.3, 1.0),
                 angle=ANY_ANGLE,
                 position=Polar(Uniform(0.0, 0.35)),
             ),
             number=6,
             share=Uniform(0.0, 0.4),
-            radius=LogUniform(0.1, 0.4),
+            radius=LogUniform(0.2, 0.6),
         ),
         lens_light=DoubleSersic(
             inner=Sersic(
                 amplitude=Magnitude(lens),
-                radius=LogUniform(0.4, 1.2),
-                index=Uniform(1.5, 3.5),
+                radius=LogUniform(0.5, 1.4),
+                index=Uniform(1.5, 3.0),
                 axis_ratio=TruncatedNormal(0.8, 0.12, 0.45, 1.0),
                 angle=ANY_ANGLE,
                 position=Cartesian(Normal(0.0, 0.03), Normal(0.0, 0.03)),
@@ -107,4 +108,5 @@ def _galaxies(name: str, camera: Telescope, z_lens: Prior, lens: Prior, source: 
         ),
         vortex=Vortex(Equal(0.01, of_halo=True), half_length=LogUniform(0.03, 3.0)),
         camera=camera,
+        neighbours=Neighbours(Poisson(3.0, most=9), Uniform(24.5, 27.5), LogUniform(0.03, 0.25)),
     )
