@@ -208,6 +208,14 @@ def test_a_run_can_be_asked_from_python(run, others):
     one = own.predict(files[3]).probabilities
     np.testing.assert_allclose(one, of_folder.probabilities[3:4], atol=1e-5)
     np.testing.assert_allclose(own.predict(arrays[3]).probabilities, one, atol=1e-5)
+    colour = np.stack([arrays[3]] * 3, 2)
+    np.testing.assert_allclose(own.predict(colour).probabilities, one, atol=1e-2)
+    np.testing.assert_allclose(own.predict(colour[None]).probabilities, one, atol=1e-2)
+    spoilt = arrays[3] / 255
+    spoilt[0, 0] = np.nan
+    with pytest.raises(InputError, match=r"image 0 has 1 of its 1600 pixels missing .* give bad_pixels='zero'"):
+        own.predict(spoilt)
+    assert len(own.predict(spoilt, bad_pixels="median").paths) == 1
     with pytest.raises(InputError, match="there is no such"):
         own.predict(others / "none.png")
     with pytest.raises(InputError, match="image 0 has 4 x 4 pixels"):
@@ -248,13 +256,15 @@ def test_the_ten_lines_of_the_page(run, others, tmp_path):
 # ---- surroundings --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [7, 10])
+@pytest.mark.filterwarnings("error")  # of layouts that do not fit
+@pytest.mark.parametrize("count", [2, 7, 10])
 def test_figures_of_many_classes_with_strange_names(tmp_path, count):
     """Galaxy10 has ten, and a dollar is no mathematics."""
+    from deeplense.figures.samples import plot_samples
     from deeplense.figures.scores import plot_confusion, plot_precision_recall, plot_roc, plot_scores
     from deeplense.scores.metrics import score
 
-    names = tuple(f"sub$x^{number}$" for number in range(count))
+    names = tuple(f"a long name of sub$x^{number}$" for number in range(count))
     random = np.random.default_rng(0)
     labels = np.arange(100) % count
     chances = random.dirichlet(np.ones(count), 100)
@@ -262,6 +272,9 @@ def test_figures_of_many_classes_with_strange_names(tmp_path, count):
     for plot in (plot_roc, plot_precision_recall, plot_scores):
         plot(tmp_path / "a.png", labels, chances, scores, "run $a^$b$")
     plot_confusion(tmp_path / "a.png", scores, "run $a^$b$")
+    images = random.random((2 * count, 1, 32, 32))
+    captions = [f"{name} taken for {names[0]}" for name in np.repeat(names, 2)]
+    plot_samples(tmp_path / "a.png", images, captions, "misclassified, the most confident first")
 
 
 @pytest.mark.parametrize(

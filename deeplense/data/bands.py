@@ -7,6 +7,9 @@ from collections import defaultdict
 
 from deeplense.data.decode import stem_of
 
+FILTERS = ("u", "g", "r", "i", "vis", "z", "y", "j", "h", "k", "ks")
+"""From blue to red; those of HST and JWST are known by their form."""
+
 
 def joined(paths: list[str], bands: tuple[str, ...]) -> tuple[dict[str, tuple[str, ...]], list[tuple[str, str]]]:
     """Files of one image, brought together.
@@ -51,6 +54,26 @@ def _band_of(path: str, bands: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
         if len(parts) == 2:
             return band, (*folders, *parts)
     return "", ()
+
+
+def is_filter(name: str) -> bool:
+    """Whether a filter of a survey or a space telescope is called so."""
+    return name.casefold() in FILTERS or re.fullmatch(r"f\d{3,4}[wmnlp]+", name.casefold()) is not None
+
+
+def bands_in_names(paths: list[str]) -> tuple[str, ...]:
+    """The filters that files are called after, from blue to red, if all are, and each image has several."""
+    images: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for path in paths:
+        base, _, band = stem_of(path).replace("-", "_").replace(".", "_").rpartition("_")
+        if not is_filter(band):
+            return ()
+        images[path.rpartition("/")[0], base].add(band)
+    if not images or min(len(own) for own in images.values()) < 2:
+        return ()
+    bands = {band for own in images.values() for band in own}
+    places = {name: place for place, name in enumerate(FILTERS)}
+    return tuple(sorted(bands, key=lambda band: (places.get(band.casefold(), len(FILTERS)), band)))
 
 
 def base_of(path: str, bands: tuple[str, ...]) -> str:

@@ -20,16 +20,18 @@ from tqdm import tqdm
 
 from deeplense.content import content_hash
 from deeplense.data.decode import BadImage, Decoded, Reading, of_bands, open_images
+from deeplense.data.decode.pixels import MISSING
 from deeplense.data.imageset import ImageSet, Light
-from deeplense.data.layout import Listed, printable
+from deeplense.data.layout import Listed
 from deeplense.data.mixed import Form, Mixed
 from deeplense.data.names import ordered_classes
 from deeplense.data.near import look_of
 from deeplense.data.opening import tell
 from deeplense.data.packed import is_packed, write_packed
+from deeplense.data.tree import printable
 from deeplense.errors import InputError
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 """Part of every key: raise it when decoding changes."""
 
 _HEADER = 128
@@ -109,6 +111,8 @@ def complain(folder: Path, skipped: Skipped, total: int, bad_images: str, remedy
         return
     named = "; ".join(f"{folder / path} {reason}" for path, reason in skipped[:5])
     more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+    if any(MISSING in reason for _, reason in skipped):
+        remedy = f"fill missing pixels with --bad-pixels zero or median, {remedy}"
     if bad_images == "error":
         raise InputError(
             f"{len(skipped)} of {total} images cannot be used: {named}{more}: "

@@ -8,7 +8,7 @@ from deeplense.data.cache import cache_folder, complain, decode_into, key_of
 from deeplense.data.imageset import ImageSet
 from deeplense.data.labels import labelled_files
 from deeplense.data.layout import Layout, understand
-from deeplense.data.opening import Opening, tell
+from deeplense.data.opening import Opening, tell, tell_mended
 from deeplense.data.packed import DESCRIPTION, is_packed, read_about, read_packed
 from deeplense.data.setfile import SET_SUFFIXES, read_set_file
 from deeplense.errors import InputError
@@ -36,7 +36,7 @@ def load_images(where: str, bad_images: str = "error", labelled: bool = True, ho
     if not place.is_dir():
         raise InputError(f"--data {where}: there is no such folder")
     if is_packed(place) and how.labels is None:
-        return read_packed(place, bad_images, how.positive)
+        return read_packed(place, bad_images, how.positive, how.bad_pixels)
     try:
         layout = _understood(place, labelled, how)
         complain_of_unused(place, layout, bad_images)
@@ -49,12 +49,8 @@ def load_images(where: str, bad_images: str = "error", labelled: bool = True, ho
     about = read_about(kept)
     complain(place, about["skipped"], len(listed), bad_images)
     pixels, images = about["mended"]
-    if pixels:
-        tell(f"{pixels} pixels of {images} images were no numbers, and are {_MENDED[how.bad_pixels]} now")
+    tell_mended(pixels, images, how.bad_pixels)
     return read_packed(kept, positive=how.positive)
-
-
-_MENDED = {"zero": "zero", "median": "the median of their band", "error": "gone"}
 
 
 def complain_of_unused(folder: Path, layout: Layout, bad_images: str) -> None:

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from deeplense.data.bands import base_of, joined
+from deeplense.data.companions import companions_among
 from deeplense.data.decode import SUFFIXES, stem_of
-from deeplense.data.layout import Layout, Listed, paths_of, scan, without_companions
+from deeplense.data.layout import Layout, Listed
 from deeplense.data.names import PART_WORDS, fold
+from deeplense.data.tree import paths_of, scan
 from deeplense.errors import InputError
 
 PATH_COLUMNS = ("path", "file", "filename", "filepath", "image", "imagepath", "name", "id", "imageid", "objectid",
@@ -31,7 +33,9 @@ def labelled_files(folder: Path, table: Path, bands: tuple[str, ...] = ()) -> La
         InputError: the table has no such columns, names images that are not there or twice, or leaves a class alone.
         OSError: the folder cannot be read.
     """
-    files, companions = without_companions([Listed(path, "", "") for path in paths_of(scan(folder))])
+    paths = paths_of(scan(folder))
+    companions = companions_among(paths)
+    files = [Listed(path, "", "") for path in paths if path not in set(companions)]
     unused: list[tuple[str, str]] = []
     if bands:
         found, unused = joined([item.path for item in files], bands)
@@ -40,7 +44,8 @@ def labelled_files(folder: Path, table: Path, bands: tuple[str, ...] = ()) -> La
         raise InputError(f"--data {folder}: holds no images ({' '.join(SUFFIXES)})")
     find = _finder(files, bands)
     listed: dict[str, Listed] = {}
-    for line, (key, name, part) in read_table(table):
+    rows = read_table(table)
+    for line, (key, name, part) in rows:
         meant = find(key)
         if not meant:
             unused.append((key, "has no image of its own"))
@@ -54,17 +59,22 @@ def labelled_files(folder: Path, table: Path, bands: tuple[str, ...] = ()) -> La
             if listed.setdefault(item.path, item) != item:
                 raise InputError(f"--labels {table}: {item.path} has two classes or parts, the second in line {line}")
     unused += [(item.path, f"has no line in {table.name}") for item in files if item.path not in listed]
+    if not listed:
+        raise InputError(
+            f"--labels {table}: names none of the images in {folder}: it has «{rows[0][1][0]}», and one of the images "
+            f"is {files[0].path}: give their paths, their names or the numbers at the ends of these"
+        )
     names = sorted({item.name for item in listed.values()})
     if len(names) < 2:
-        what = f"has one class ({names[0]})" if names else f"names none of the images in {folder}"
-        raise InputError(f"--labels {table}: {what}: two classes are needed to tell apart")
+        raise InputError(f"--labels {table}: has one class ({names[0]}): two are needed to tell apart")
     note = f"{len(listed)} images have their class from {table}: {', '.join(names)}"
     notes = [note] + ([f"{', '.join(companions[:3])} are no lenses by name"] if companions else [])
     return Layout(sorted(listed.values()), unused, notes)
 
 
 def _finder(files: list[Listed], bands: tuple[str, ...]) -> Callable[[str], list[Listed]]:
-    """What a key of a table may mean: a path, a name, or the number that a name ends in; the first that is there."""
+    """What a key of a table may mean: a path, or the end of one from another computer, a name, or the number that a
+    name ends in, with or without zeros before it; the first that is there."""
     named: dict[str, list[Listed]] = defaultdict(list)
     numbered: dict[str, list[Listed]] = defaultdict(list)
     for item in files:
@@ -73,8 +83,16 @@ def _finder(files: list[Listed], bands: tuple[str, ...]) -> Callable[[str], list
             named[key].append(item)
         number = re.search(r"\d+$", base_of(item.path, bands))
         if number:
-            numbered[number.group()].append(item)
-    return lambda key: named.get(key.removeprefix("./")) or numbered.get(key, [])
+            numbered[number.group().lstrip("0")].append(item)
+
+    def find(key: str) -> list[Listed]:
+        parts = key.removeprefix("./").split("/")
+        for start in range(len(parts)):
+            if meant := named.get("/".join(parts[start:])):
+                return meant
+        return numbered.get(key.lstrip("0"), []) if key.isdecimal() else []
+
+    return find
 
 
 def read_table(file: Path) -> list[tuple[int, tuple[str, str, str]]]:
@@ -109,7 +127,8 @@ def read_table(file: Path) -> list[tuple[int, tuple[str, str, str]]]:
 
 
 def read_csv(file: Path, what: str) -> list[dict[str, str]]:
-    """The rows of a table, whatever spreadsheet wrote it: with a BOM, in Latin-1, with semicolons or tabs.
+    """The rows of a table, whatever spreadsheet wrote it: with a BOM, in Latin-1, with semicolons or tabs,
+    with empty lines.
 
     Raises:
         InputError: it cannot be read; the message begins with `what`.
@@ -122,7 +141,8 @@ def read_csv(file: Path, what: str) -> list[dict[str, str]]:
             text = content.decode("latin-1")
         header = text.split("\n", 1)[0]
         sign = max(",;\t", key=header.count)
-        return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=sign))
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=sign))
+        return [row for row in rows if any(row.values())]
     except (OSError, ValueError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(f"{what} {file}: cannot be read as a table ({reason}): give a CSV file") from None

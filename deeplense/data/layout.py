@@ -6,27 +6,21 @@ Nothing is opened here: all follows from names. What a name could mean two ways 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from deeplense.data.bands import joined
-from deeplense.data.decode import SUFFIXES, stem_of, suffix_of
+from deeplense.data.bands import bands_in_names, is_filter, joined
+from deeplense.data.companions import companions_among
+from deeplense.data.decode import SUFFIXES
 from deeplense.data.names import fold, is_known, part_and_class, part_of
+from deeplense.data.tree import Node, dissolved, paths_of, printable, scan
 from deeplense.errors import InputError
 
-BOOKKEEPING = ("__macosx", "@eadir", "$recycle.bin", "thumbs.db", "desktop.ini")
-"""What operating systems leave behind; hidden, as names with a dot are."""
-
-COMPANIONS = ("noise", "noisemap", "psf", "mask", "err", "error", "dq", "wht", "weight", "rms", "sigma", "var",
-              "variance", "ivar", "positions", "segmentation")  # fmt: skip
-MAIN = ("data", "image", "img", "sci")
-"""`psf.fits` beside `data.fits`, and `lens7_noise_map.fits` beside `lens7.fits` or `lens7_data.fits`, are no lenses."""
-
-DEEPEST = 8
-"""Folders below folders that are looked into."""
+NO_CLASSES = ("doc", "docs", "documentation", "figure", "figures", "figs", "plots", "notebook", "notebooks", "scripts",
+              "code", "src", "papers", "licence", "license", "logs", "metadata")  # fmt: skip
+"""Folders beside those of classes, as `fold` gives them, whatever pictures are in them."""
 
 
 class Listed(NamedTuple):
@@ -54,23 +48,6 @@ class Layout:
     """What a user should know before anything else is said."""
 
 
-@dataclasses.dataclass
-class _Node:
-    """One folder."""
-
-    where: str
-    """Relative to the set's folder, with a slash at its end; empty for that itself."""
-    name: str
-    images: list[str] = dataclasses.field(default_factory=list)
-    others: list[str] = dataclasses.field(default_factory=list)
-    folders: list[_Node] = dataclasses.field(default_factory=list)
-
-    @property
-    def filled(self) -> list[_Node]:
-        """The folders in it that hold images, however deep."""
-        return [inner for inner in self.folders if inner.images or inner.filled]
-
-
 def understand(folder: Path, labelled: bool, layout: str = "auto", bands: tuple[str, ...] = ()) -> Layout:
     """The images below `folder`: in class folders, in those of parts, or flat.
 
@@ -84,10 +61,13 @@ def understand(folder: Path, labelled: bool, layout: str = "auto", bands: tuple[
         OSError: it cannot be read.
     """
     notes: list[str] = []
-    node = _descend(folder, scan(folder), notes)
+    node = dissolved(scan(folder), lambda inner: inner.name in bands)
+    node = _descend(folder, node, layout, notes)
+    if not labelled and companions_among(paths_of(node)):
+        node = _whole(node)  # a folder for each lens, and none for a class
     inner = node.filled
     _refuse_empty(folder, node, notes, sparse=bool(inner))
-    if not inner or (bands and all(below.name in bands for below in inner)):
+    if not inner:
         listed = [Listed(path, "", "") for path in paths_of(node)]
         if labelled and listed:
             raise InputError(
@@ -97,6 +77,8 @@ def understand(folder: Path, labelled: bool, layout: str = "auto", bands: tuple[
         unused: list[tuple[str, str]] = []
     else:
         by_parts = layout == "parts" or (layout == "auto" and _names_say_parts(inner, notes))
+        if by_parts:
+            _refuse_other_parts(folder, inner)
         listed, unused = _sort_out(node, by_parts)
         if layout == "parts":
             _refuse_partless(folder, listed)
@@ -104,85 +86,30 @@ def understand(folder: Path, labelled: bool, layout: str = "auto", bands: tuple[
         if by_parts:
             _refuse_untrained(folder, listed)
             notes.append(_understood(listed))
-    listed, companions = without_companions(listed)
+    companions = set(companions_among(item.path for item in listed))
     if companions:
-        notes.append(f"{_several(companions)} by name belong to the images beside them, and are no lenses")
+        notes.append(f"{_several(sorted(companions))} by name belong to the images beside them, and are no lenses")
+        listed = [item for item in listed if item.path not in companions]
     if bands:
         found, left = joined([item.path for item in listed], bands)
         listed = [item._replace(bands=found[item.path]) for item in listed if item.path in found]
         unused += left
+    elif said := bands_in_names([item.path for item in listed]):
+        notes.append(
+            f"names of files end in {', '.join(said)}: each file is read as an image of its own; --bands "
+            f"{' '.join(said)} makes one of those that differ in nothing else"
+        )
     if not listed:
-        what = "has no class folders" if labelled else "holds no images"
-        raise InputError(f"--data {folder}: {what} ({' '.join(SUFFIXES)})")
+        _refuse_nothing(folder, unused, labelled, bands)
     names = sorted({item.name for item in listed})
     if labelled and len(names) < 2:
         raise InputError(f"--data {folder}: has one class ({names[0]}): two are needed to tell apart")
     return Layout(sorted(listed), unused, notes)
 
 
-def scan(folder: Path) -> _Node:
-    """The tree of files below `folder`, without what is hidden. A suffix is enough to be meant as an image."""
-    return _scan(folder, "", folder.name, set(), 0)
-
-
-def paths_of(node: _Node) -> list[str]:
-    """Paths of all images in a folder and below it, in order."""
-    return sorted(
-        [node.where + name for name in node.images] + [path for inner in node.folders for path in paths_of(inner)]
-    )
-
-
-def without_companions(listed: list[Listed]) -> tuple[list[Listed], list[str]]:
-    """The images without point-spread functions, noise maps and masks that lie beside them; and the latter's paths."""
-    by_folder: dict[str, set[str]] = defaultdict(set)
-    for item in listed:
-        by_folder[str(Path(item.path).parent)].add(stem_of(item.path).casefold())
-    kept: list[Listed] = []
-    companions: list[Listed] = []
-    for item in listed:
-        beside = by_folder[str(Path(item.path).parent)]
-        (companions if _is_companion(stem_of(item.path).casefold(), beside) else kept).append(item)
-    return kept, [item.path for item in companions]
-
-
-def printable(path: str) -> str:
-    """A path that can be written down: bytes of other encodings, in an old archive's names, as `\\xe9`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _is_companion(stem: str, beside: set[str]) -> bool:
-    if fold(stem) in COMPANIONS:
-        return any(main in beside for main in MAIN)
-    words = stem.replace("-", "_").split("_")
-    for count in (1, 2):  # `psf`, `noise_map`
-        base = "_".join(words[:-count])
-        if base and fold("".join(words[-count:])) in COMPANIONS:
-            bases = {other.replace("-", "_") for other in beside}
-            return base in bases or any(f"{base}_{main}" in bases for main in MAIN)
-    return False
-
-
-def _scan(folder: Path, where: str, name: str, above: set[str], depth: int) -> _Node:
-    node = _Node(where, name)
-    real = os.path.realpath(folder)
-    if real in above or depth > DEEPEST:
-        return node  # links that lead back
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.name.startswith(".") or entry.name.casefold() in BOOKKEEPING:
-                continue
-            if entry.is_dir():
-                inner = f"{where}{entry.name}/"
-                node.folders.append(_scan(folder / entry.name, inner, entry.name, above | {real}, depth + 1))
-            elif suffix_of(entry.name):
-                node.images.append(entry.name)
-            else:
-                node.others.append(entry.name)
-    return node
-
-
-def _descend(folder: Path, node: _Node, notes: list[str]) -> _Node:
-    """An archive unpacks to `lenses/lenses/no_sub`: to the folder of the class folders."""
+def _descend(folder: Path, node: Node, layout: str, notes: list[str]) -> Node:
+    """An archive unpacks to `lenses/lenses/no_sub`: to the folder of the class folders, without what lies beside it."""
+    node = _without_others(folder, node, layout, notes)
     while not node.images and len(node.filled) == 1:
         (only,) = node.filled
         if (
@@ -191,13 +118,26 @@ def _descend(folder: Path, node: _Node, notes: list[str]) -> _Node:
             or any(is_known(other.name) for other in node.folders if other is not only)
         ):
             break
-        node = only
+        node = _without_others(folder, only, layout, notes)
     if node.where:
         notes.append(f"--data {folder}: the class folders are those in {folder / node.where}")
     return node
 
 
-def _refuse_empty(folder: Path, node: _Node, notes: list[str], sparse: bool) -> None:
+def _without_others(folder: Path, node: Node, layout: str, notes: list[str]) -> Node:
+    """Without folders that are called like no class, where others hold images."""
+    others = [inner for inner in node.folders if fold(inner.name) in NO_CLASSES]
+    if layout == "classes" or not others or not any(inner not in others for inner in node.filled):
+        return node
+    for inner in others:
+        count = len(paths_of(inner))
+        why = f"is no class by its name, and its {count} images are not used" if count else "is taken for no class"
+        more = "; --layout classes takes it for one" if count else ""
+        notes.append(f"{folder / inner.where} {'' if count else 'holds no images, and '}{why}{more}")
+    return dataclasses.replace(node, folders=[inner for inner in node.folders if inner not in others])
+
+
+def _refuse_empty(folder: Path, node: Node, notes: list[str], sparse: bool) -> None:
     for inner in node.folders:
         if inner in node.filled:
             continue
@@ -210,7 +150,7 @@ def _refuse_empty(folder: Path, node: _Node, notes: list[str], sparse: bool) -> 
         notes.append(f"{folder / inner.where} holds no images, and is taken for no class")
 
 
-def _names_say_parts(inner: list[_Node], notes: list[str]) -> bool:
+def _names_say_parts(inner: list[Node], notes: list[str]) -> bool:
     """Whether the names of folders that hold images say `train` and `test` beside classes, or in their place."""
     tops = [part_and_class(node.name) for node in inner]
     if any(part == "train" and not name and node.filled for (part, name), node in zip(tops, inner, strict=True)):
@@ -229,17 +169,19 @@ def _names_say_parts(inner: list[_Node], notes: list[str]) -> bool:
     return False
 
 
-def _sort_out(node: _Node, by_parts: bool) -> tuple[list[Listed], list[tuple[str, str]]]:
+def _sort_out(node: Node, by_parts: bool) -> tuple[list[Listed], list[tuple[str, str]]]:
     """The images of class folders, and what lies there and is none, or lies elsewhere."""
     listed: list[Listed] = []
     unused: list[tuple[str, str]] = []
 
-    def visit(inner: _Node, part: str, name: str) -> None:
+    def visit(inner: Node, part: str, name: str) -> None:
         if inner is not node:
             said, own = part_and_class(inner.name) if by_parts else ("", inner.name)
             if (said and part) or (own and name):
                 unused.extend((path, f"lies in a folder within the class folder {name or own}") for path in deep(inner))
                 return
+            if own and not name:
+                inner = _whole(inner)
             part, name = part or said, name or printable(own)
         if name:
             listed.extend(Listed(inner.where + file, name, part) for file in inner.images)
@@ -249,13 +191,30 @@ def _sort_out(node: _Node, by_parts: bool) -> tuple[list[Listed], list[tuple[str
         for lower in inner.folders:
             visit(lower, part, name)
 
-    def deep(inner: _Node) -> Iterator[str]:
+    def deep(inner: Node) -> Iterator[str]:
         yield from (inner.where + file for file in (*inner.images, *inner.others))
         for lower in inner.folders:
             yield from deep(lower)
 
     visit(node, "", "")
     return listed, unused
+
+
+def _whole(node: Node) -> Node:
+    """A class folder with the images that lie one folder deeper, if that is how all of it is made.
+
+    `no_sub/images/0.png`, or `no_sub/lens0/data.fits`: a folder for each lens and what belongs to it.
+    """
+    inner = node.filled
+    if node.images or any(below.filled or _says_something(below.name) for below in inner):
+        return node
+    lenses = [len(paths_of(below)) - len(companions_among(paths_of(below))) for below in inner]
+    return dissolved(node, lambda below: below in inner) if len(inner) == 1 or set(lenses) == {1} else node
+
+
+def _says_something(name: str) -> bool:
+    """Whether a folder is called like a class, a part or a band."""
+    return is_known(name) or bool(part_and_class(name)[0]) or is_filter(name)
 
 
 def _one_spelling(listed: list[Listed]) -> list[Listed]:
@@ -270,6 +229,29 @@ def _one_spelling(listed: list[Listed]) -> list[Listed]:
         first = min(of_one, key=lambda name: ("train" not in of_one[name], name))
         chosen |= {name: first if apart else name for name in of_one}
     return [item._replace(name=chosen[item.name]) for item in listed]
+
+
+def _refuse_other_parts(folder: Path, inner: list[Node]) -> None:
+    """`dev/no_sub` beside `train/no_sub`: a part that is called otherwise."""
+    learned = {below.name for node in inner if part_of(node.name) == "train" for below in node.filled}
+    for node in inner:
+        names = {below.name for below in node.filled}
+        if names and names <= learned and not part_and_class(node.name)[0]:
+            raise InputError(
+                f"--data: {folder / node.where} holds classes, and its name does not say for which part: call it "
+                "train, val or test, or move it away"
+            )
+
+
+def _refuse_nothing(folder: Path, unused: list[tuple[str, str]], labelled: bool, bands: tuple[str, ...]) -> None:
+    if unused:
+        path, reason = unused[0]
+        remedy = "name those that there are with --bands" if bands else "give the folder of the class folders"
+        raise InputError(
+            f"--data {folder}: none of its {len(unused)} files is used ({folder / path} {reason}, for one): {remedy}"
+        )
+    what = "has no class folders" if labelled else "holds no images"
+    raise InputError(f"--data {folder}: {what} ({' '.join(SUFFIXES)})")
 
 
 def _refuse_partless(folder: Path, listed: list[Listed]) -> None:

@@ -9,11 +9,11 @@ import numpy as np
 
 from deeplense.content import content_hash
 from deeplense.data.decode import AS_IT_IS, BadImage, Decoded, Reading, open_images, unit_of
-from deeplense.data.decode.pixels import canonical, mended
+from deeplense.data.decode.pixels import MIN_SIDE, MISSING, canonical, mended
 from deeplense.data.images import load_images
 from deeplense.data.imageset import ImageSet, Light
 from deeplense.data.mixed import Form, Mixed
-from deeplense.data.opening import Opening
+from deeplense.data.opening import Opening, tell_mended
 from deeplense.errors import InputError
 
 Images = ImageSet | np.ndarray | str | Path | Sequence[str | Path | np.ndarray]
@@ -23,8 +23,8 @@ def as_images(images: Images, how: Opening, bad_images: str = "error") -> ImageS
     """The images as a set, without labels if nothing says them.
 
     Args:
-        images: a set; an array (H, W), (N, H, W) or (N, C, H, W); a folder, a packed set or a file; or a list of files
-            or of arrays (H, W) or (C, H, W), which may differ in size.
+        images: a set; an array (H, W), (H, W, C), (N, H, W), (N, C, H, W) or (N, H, W, C); a folder, a packed set or a
+            file; or a list of files or of arrays (H, W), (C, H, W) or (H, W, C), which may differ in size.
         how: what to do where there is a choice.
 
     Raises:
@@ -38,19 +38,22 @@ def as_images(images: Images, how: Opening, bad_images: str = "error") -> ImageS
         images = [images]
     if isinstance(images, np.ndarray):
         if images.ndim not in (2, 3, 4):
-            raise InputError(f"images of shape {images.shape}: give (H, W), (N, H, W) or (N, C, H, W)")
-        images = list(images[None] if images.ndim == 2 else images)
+            raise InputError(f"images of shape {images.shape}: give (H, W), (N, H, W), (N, C, H, W) or (N, H, W, C)")
+        one = images.ndim == 2 or (images.ndim == 3 and images.shape[2] < MIN_SIDE)  # (H, W, 3)
+        images = list(images[None] if one else images)
     decoded, paths = [], []
     for number, one in enumerate(images):
         path = f"image {number}" if isinstance(one, np.ndarray) else str(one)
         try:
             own = [_of_array(one, how.reading)] if isinstance(one, np.ndarray) else _of_file(one, how.reading)
         except BadImage as error:
-            raise InputError(f"{path} {error}: give another") from None
+            remedy = "give bad_pixels='zero' or 'median'" if MISSING in str(error) else "give another"
+            raise InputError(f"{path} {error}: {remedy}") from None
         decoded += own
         paths += [path] if len(own) == 1 else [f"{path}/{place}" for place in range(len(own))]
     if not decoded:
         raise InputError("no images were given: give one at least")
+    tell_mended(sum(one.mended for one in decoded), sum(one.mended > 0 for one in decoded), how.bad_pixels)
     return image_set(decoded, paths)
 
 

@@ -9,21 +9,26 @@ from collections.abc import Iterable, Sequence
 from deeplense.errors import InputError
 
 PART_WORDS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
+    word + more: part
+    for part, words in {
+        "train": ("train", "training"),
+        "val": ("val", "valid", "validation"),
+        "test": ("test", "testing"),
+    }.items()
+    for word in words
+    for more in ("", "set", "data", "dataset", "images")
 }
+"""Also `Train_Set` and `test images`, as `fold` gives them."""
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "smooth": (
         "nosub", "no", "nosubs", "nosubstructure", "nosubstructures", "nosubhalo", "nosubhalos", "smooth",
         "withoutsubstructure", "withoutsub", "nosubstruct",
     ),
-    "non-lens": ("nonlens", "nonlenses", "nolens", "nolenses", "notlens", "notlenses", "notalens", "unlensed"),
+    "non-lens": (
+        "nonlens", "nonlenses", "nolens", "nolenses", "notlens", "notlenses", "notalens", "unlensed", "nonlensed",
+        "notlensed",
+    ),
     "negative": ("negative", "negatives", "neg"),
     "subhalo": (
         "sub", "subs", "cdm", "subhalo", "subhalos", "subhaloes", "sphere", "spheres", "spherical", "substructure",
@@ -37,6 +42,9 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 
 _GROUP = {spelling: group for group, spellings in SYNONYMS.items() for spelling in spellings}
 _NEGATIVE = ("smooth", "non-lens", "negative")
+_PRESENT = ("lens", "positive")
+_CUT = re.compile(r"[\s_.-]+|(?<=[a-z])(?=[A-Z])")
+"""Between the words of a name."""
 
 
 def fold(name: str) -> str:
@@ -65,20 +73,19 @@ def part_of(name: str) -> str:
 
 
 def part_and_class(name: str) -> tuple[str, str]:
-    """What `train_lenses` or `lenses-test` say: part and class; the part is empty where the name says none."""
+    """What `train_lenses`, `lenses-test` or `trainLenses` say: part and class; the part is empty where none is said."""
     if part_of(name):
         return part_of(name), ""
-    first, _, rest = re.sub(r"[\s_.-]+", "_", name).partition("_")
-    if rest and part_of(first):
-        return part_of(first), name[len(first) + 1 :].lstrip(" _.-")
-    rest, _, last = re.sub(r"[\s_.-]+", "_", name).rpartition("_")
-    if rest and part_of(last):
-        return part_of(last), name[: -len(last) - 1].rstrip(" _.-")
+    cuts = list(_CUT.finditer(name))
+    for cut in cuts[:1] + cuts[-1:]:
+        for word, rest in ((name[: cut.start()], name[cut.end() :]), (name[cut.end() :], name[: cut.start()])):
+            if rest and part_of(word):
+                return part_of(word), rest
     return "", name
 
 
 def ordered_classes(names: Iterable[str], positive: str | None = None) -> tuple[str, ...]:
-    """Classes in the order of their labels: by name, that without substructure, or without a lens, first.
+    """Classes in the order of their labels: by name, that without substructure, a lens, or what the other is, first.
 
     Args:
         positive: of two classes, the one that is to be label 1.
@@ -86,7 +93,8 @@ def ordered_classes(names: Iterable[str], positive: str | None = None) -> tuple[
     Raises:
         InputError: there is no such class, or there are not two.
     """
-    classes = tuple(sorted(set(names), key=lambda name: (not is_negative(name), name)))
+    own = set(names)
+    classes = tuple(sorted(own, key=lambda name: (not (is_negative(name) or _is_without(name, own)), name)))
     if positive is None or not classes:
         return classes
     if positive not in classes:
@@ -135,6 +143,14 @@ def parse_class_map(pairs: Sequence[str], known: Sequence[str]) -> dict[str, str
             raise InputError(f"--class-map {pair}: the classes of the run are {', '.join(known)}: give one of them")
         given[name] = own
     return given
+
+
+def _is_without(name: str, names: set[str]) -> bool:
+    """Whether a class is what another one is not: `no halo` beside `halo`; `galaxies` or `random` beside `lens`."""
+    others = [fold(other) for other in names if other != name]
+    if any(fold(name) == word + other for other in others for word in ("no", "non", "not", "without")):
+        return True
+    return len(others) == 1 and _GROUP.get(others[0]) in _PRESENT and fold(name) not in _GROUP
 
 
 def _same(name: str, other: str) -> bool:

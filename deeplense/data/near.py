@@ -37,10 +37,11 @@ def look_of(image: np.ndarray, rgb: bool = False) -> np.ndarray:
     upper = np.triu_indices(FREQUENCIES)
     if not np.isfinite(pixels).all():
         return np.zeros(2 * len(upper[0]), np.float32)
-    small = _small(pixels.mean(0))
+    peak = float(np.abs(pixels).max()) or 1.0
+    small = _small((pixels / np.float32(peak)).mean(0))  # squares of 1e-25 and of 1e25 are beyond these floats
     small = small - small.mean()
     length = float(np.linalg.norm(small))
-    if length <= _FLAT * (1 + float(np.abs(pixels).max())):
+    if length <= _FLAT:
         return np.zeros(2 * len(upper[0]), np.float32)
     size = np.abs(_COSINES @ (small / length) @ _COSINES.T)
     pairs = np.stack([size[upper], size.T[upper]])

@@ -54,3 +54,12 @@ def tell(note: str, kind: str = "note") -> None:
     """Say something that a user should know, once for all processes."""
     if is_first_process():
         print(f"{kind}: {note}", file=sys.stderr, flush=True)
+
+
+MENDED = {"zero": "zero", "median": "the median of their band"}
+
+
+def tell_mended(pixels: int, images: int, bad_pixels: str) -> None:
+    """Say how many pixels were missing, if any, and what has become of them."""
+    if pixels:
+        tell(f"{pixels} pixels of {images} images were missing, and are {MENDED[bad_pixels]} now")

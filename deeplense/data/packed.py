@@ -20,13 +20,14 @@ import numpy as np
 from tqdm import tqdm
 
 from deeplense.content import content_hash
-from deeplense.data.decode import MAX_SIDE, MIN_SIDE, unit_of
-from deeplense.data.decode.pixels import MAX_BANDS
+from deeplense.data.decode import MAX_SIDE, MIN_SIDE, BadImage, unit_of
+from deeplense.data.decode.pixels import MAX_BANDS, MISSING, canonical, mended
 from deeplense.data.imageset import ImageSet, Light
+from deeplense.data.labels import read_csv
 from deeplense.data.mixed import Form, Mixed
 from deeplense.data.names import PART_WORDS, fold, ordered_classes
 from deeplense.data.near import look_of
-from deeplense.data.opening import tell
+from deeplense.data.opening import tell, tell_mended
 from deeplense.errors import InputError
 
 DTYPES = ("uint8", "uint16", "float16", "float32")
@@ -39,11 +40,13 @@ def is_packed(folder: Path) -> bool:
     return (folder / DESCRIPTION).is_file() and (folder / IMAGES).is_file()
 
 
-def read_packed(folder: Path, bad_images: str = "error", positive: str | None = None) -> ImageSet:
-    """Open a packed set; its pixels stay on disk, mapped.
+def read_packed(
+    folder: Path, bad_images: str = "error", positive: str | None = None, bad_pixels: str = "error"
+) -> ImageSet:
+    """Open a packed set; its pixels stay on disk, mapped, unless some must be mended.
 
     Args:
-        positive: as in `DataConfig`.
+        positive, bad_pixels: as in `DataConfig`.
 
     Raises:
         InputError: a file that is missing, damaged, or does not fit the others.
@@ -54,6 +57,8 @@ def read_packed(folder: Path, bad_images: str = "error", positive: str | None = 
     rows = _read_catalog(folder / CATALOG, None if mixed else len(array))
     pixels = _mixed(folder, array, rows) if mixed else _plain(folder / IMAGES, array)
     classes = ordered_classes(about["classes"], positive)
+    if classes and rows and "class" not in rows[0]:
+        raise InputError(f"{folder / CATALOG}: has no column class, but {', '.join(filter(None, rows[0]))}: name it so")
     names = [row.get("class") or "" for row in rows]
     unknown = sorted(set(names) - set(classes) - {""})
     if unknown:
@@ -74,7 +79,7 @@ def read_packed(folder: Path, bad_images: str = "error", positive: str | None = 
         folder=folder,
     )
     if images.hashes and not all(images.hashes):
-        return _looked_at(folder, images, bad_images)
+        return _looked_at(folder, images, bad_images, bad_pixels)
     # Who wrote hashes has looked at the pixels.
     if rows and rows[0].get("unit"):
         images = dataclasses.replace(
@@ -164,11 +169,7 @@ def _mixed(folder: Path, buffer: np.ndarray, rows: list[dict[str, str]]) -> Mixe
 
 def _read_catalog(file: Path, count: int | None) -> list[dict[str, str]]:
     """The rows in the order of the images, whatever a spreadsheet has made of it."""
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as table:
-            rows = list(csv.DictReader(table))
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{file} cannot be read ({error}): make the set again") from None
+    rows = read_csv(file, "--data")
     if count is not None and len(rows) != count:
         raise InputError(f"{file} has {len(rows)} rows for {count} images: make the set again")
     if not rows or "index" not in rows[0]:
@@ -222,21 +223,32 @@ def _looks(file: Path, count: int) -> np.ndarray | None:
     return looks.astype(np.float32)
 
 
-def _looked_at(folder: Path, images: ImageSet, bad_images: str) -> ImageSet:
+def _looked_at(folder: Path, images: ImageSet, bad_images: str, bad_pixels: str) -> ImageSet:
     """A set that somebody else has made: what is known of its images follows from their pixels."""
-    hashes, looks, units, highs, bad = [], [], [], [], []
+    hashes, looks, units, highs, bad, counts = [], [], [], [], [], []
     pixels = images.pixels
     assert isinstance(pixels, np.ndarray)
+    whole = pixels
     rgb = pixels.dtype == np.uint8 and pixels.shape[1] == 3
     for index, image in enumerate(tqdm(pixels, desc="reading pixels", unit="image", disable=None)):
-        hashes.append(content_hash(image))
-        if not np.isfinite(image).all():
+        try:
+            fine, count = mended(canonical(image), bad_pixels)
+        except BadImage:
             bad.append(index)
-        looks.append(look_of(image, rgb))
-        units.append(unit_of(image, picture=False))
-        highs.append(float(image.max()))
+            fine, count = image, 0
+        if count:
+            whole = np.array(pixels) if whole is pixels else whole  # a copy, as the map is somebody's file
+            whole[index] = fine
+            counts.append(count)
+        own = whole[index]
+        hashes.append(content_hash(own))
+        looks.append(look_of(own, rgb))
+        units.append(unit_of(own, picture=False))
+        highs.append(float(own.max()))
+    tell_mended(sum(counts), len(counts), bad_pixels)
     images = dataclasses.replace(
         images,
+        pixels=whole,
         hashes=hashes,
         looks=np.array(looks),
         light=Light(np.array(units), np.array(highs), np.full(len(pixels), rgb)),
@@ -245,8 +257,8 @@ def _looked_at(folder: Path, images: ImageSet, bad_images: str) -> ImageSet:
         return images
     if bad_images == "error":
         raise InputError(
-            f"{folder / IMAGES}: {len(bad)} of {len(pixels)} images have NaN or infinite pixels, image {bad[0]} "
-            "for one: mend them, or leave them out with --bad-images skip"
+            f"{folder / IMAGES}: {len(bad)} of {len(pixels)} images have {MISSING}, image {bad[0]} for one: fill them "
+            "with --bad-pixels zero or median, or leave them out with --bad-images skip"
         )
-    tell(f"left out {len(bad)} of {len(pixels)} images with NaN or infinite pixels", "warning")
+    tell(f"left out {len(bad)} of {len(pixels)} images with {MISSING}", "warning")
     return images.take([index for index in range(len(pixels)) if index not in set(bad)])

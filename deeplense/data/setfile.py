@@ -19,7 +19,7 @@ from deeplense.data.imageset import ImageSet
 from deeplense.data.layout import Listed
 from deeplense.data.names import fold
 from deeplense.data.near import look_of
-from deeplense.data.opening import Opening
+from deeplense.data.opening import Opening, tell_mended
 from deeplense.data.packed import is_packed, read_about, read_packed
 from deeplense.errors import InputError
 
@@ -59,7 +59,10 @@ def read_set_file(file: Path, bad_images: str, how: Opening, labelled: bool = Tr
     found = read_packed(kept, positive=how.positive)
     if labelled and found.labels is None:
         raise InputError(f"--data {file}: has no labels ({', '.join(LABEL_NAMES[:4])}): add them")
-    complain(file, read_about(kept)["skipped"], len(found), bad_images)
+    about = read_about(kept)
+    complain(file, about["skipped"], len(found), bad_images)
+    pixels, images = about["mended"]
+    tell_mended(pixels, images, how.bad_pixels)
     return found
 
 

@@ -26,7 +26,23 @@ COLORS = (
     "#7d5ba6",
     "#5c6b73",
 )  # told apart by the colour-blind too
+LINES = ("-", "--", ":", "-.")
+"""Of as many classes each as there are colours."""
+
 IMAGE_MAP = "magma"
+
+LONGEST = 20
+"""Letters of a class's name that a figure has room for."""
+
+
+def line_of(label: int) -> dict[str, Any]:
+    """Colour and kind of the line that stands for a class."""
+    return {"color": COLORS[label % len(COLORS)], "linestyle": LINES[label // len(COLORS) % len(LINES)]}
+
+
+def short(name: str) -> str:
+    """The name of a class, as it is, or its two ends."""
+    return literal(name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[1 - LONGEST // 2 :]}")
 
 
 def literal(text: str) -> str:

@@ -152,9 +152,9 @@ def test_each_fault_has_its_reason(tmp_path):
     assert "cannot be read" in refusal(tmp_path / "text.npy")
     spoilt = FLOATS.copy()
     spoilt[2, 3:5] = [np.nan, np.inf]
-    assert refusal(saved(tmp_path, "nan.npy", spoilt)) == "2 of its 480 pixels are NaN or infinite"
-    assert refusal(saved(tmp_path, "nan.fits", spoilt)) == "2 of its 480 pixels are NaN or infinite"
-    assert refusal(saved(tmp_path, "big.npy", np.full((20, 24), 1e300))) == "480 of its 480 pixels are NaN or infinite"
+    assert "has 2 of its 480 pixels missing (NaN" in refusal(saved(tmp_path, "nan.npy", spoilt))
+    assert "has 2 of its 480 pixels missing (NaN" in refusal(saved(tmp_path, "nan.fits", spoilt))
+    assert "has 480 of its 480 pixels missing (NaN" in refusal(saved(tmp_path, "big.npy", np.full((20, 24), 1e300)))
     assert "0 x 24 pixels" in refusal(saved(tmp_path, "none.npy", np.zeros((0, 24))))
     assert "9999 x 10" in refusal(saved(tmp_path, "long.npy", np.zeros((9999, 10), np.uint8)))
     assert "shape (20,)" in refusal(saved(tmp_path, "line.npy", np.zeros(20)))

@@ -3,6 +3,7 @@
 import gzip
 import json
 import pickle
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -194,7 +195,7 @@ def test_blank_pixels_are_no_light(tmp_path):
         marked[0, :5] = -32768 if kind == np.int16 else 9
         unit.data = marked
         unit.writeto(tmp_path / f"{kind.__name__}.fits")
-        assert refusal(tmp_path / f"{kind.__name__}.fits") == "5 of its 480 pixels are NaN or infinite"
+        assert "has 5 of its 480 pixels missing (NaN" in refusal(tmp_path / f"{kind.__name__}.fits")
 
 
 def test_numbers_that_stand_for_nothing_are_no_light(tmp_path):
@@ -202,7 +203,19 @@ def test_numbers_that_stand_for_nothing_are_no_light(tmp_path):
         image = RANDOM.normal(0, 1, (20, 24))
         image[:3] = mark
         np.save(tmp_path / "a.npy", image)
-        assert refusal(tmp_path / "a.npy") == "72 of its 480 pixels are NaN or infinite"
+        assert "has 72 of its 480 pixels missing (NaN" in refusal(tmp_path / "a.npy")
+    for mark in (-1000.0, 1e20, 9999.0, -1e10):  # of nobody's list, and too far from the light to be light
+        image = RANDOM.random((20, 24))
+        image[:3], image[3, 0] = mark, np.nan
+        np.save(tmp_path / "a.npy", image)
+        assert "has 73 of its 480 pixels missing" in refusal(tmp_path / "a.npy")
+    image[4:5] = 1e20  # at both ends
+    np.save(tmp_path / "a.npy", image)
+    assert "has 97 of its 480 pixels missing" in refusal(tmp_path / "a.npy")
+    hot = RANDOM.normal(0, 1, (20, 24))
+    hot[5, 5] = 900  # a star, or a cosmic ray
+    np.save(tmp_path / "a.npy", hot)
+    np.testing.assert_array_equal(decode(tmp_path / "a.npy")[0], hot.astype(np.float32))
     true = np.arange(-99.0, 381.0).reshape(20, 24)  # of its like
     np.save(tmp_path / "a.npy", true)
     np.testing.assert_array_equal(decode(tmp_path / "a.npy")[0], true)
@@ -213,13 +226,13 @@ def test_bad_pixels_are_zero_or_the_median_and_counted(tmp_path, capsys):
     image = np.load(folder / "sub" / "0000.npy")
     image[:, :4] = np.nan
     np.save(folder / "sub" / "0000.npy", image)
-    with pytest.raises(InputError, match="160 of its 1600 pixels are NaN or infinite"):
+    with pytest.raises(InputError, match=r"160 of its 1600 pixels missing .* with --bad-pixels zero or median"):
         load_images(str(folder))
     for how, value in (("zero", 0.0), ("median", np.median(image[:, 4:]))):
         images = load_images(str(folder), how=Opening(bad_pixels=how))
         assert np.unique(images.pixels[4][0][:, :4]) == pytest.approx(value)
         np.testing.assert_array_equal(images.pixels[4][0][:, 4:], image[:, 4:].astype(np.float32))
-        assert "160 pixels of 1 images were no numbers" in capsys.readouterr().err
+        assert "160 pixels of 1 images were missing" in capsys.readouterr().err
     np.save(folder / "sub" / "0000.npy", np.full((40, 40), np.nan))
     with pytest.raises(InputError, match="1600 of its 1600 pixels"):
         load_images(str(folder), how=Opening(bad_pixels="zero"))
@@ -413,3 +426,57 @@ def test_names_in_other_encodings(tmp_path):
     Path(os.fsdecode(strange)).write_bytes(b"no picture")
     with pytest.raises(InputError, match="1 of 6 images cannot be used"):
         load_images(str(folder))
+
+
+def test_deep_colour_of_a_tiff_is_refused_and_not_cut_to_eight_bits(tmp_path):
+    """Written by hand, since nothing here writes it: Pillow would give 12 grey levels of these counts."""
+    counts = RANDOM.integers(0, 3000, (16, 16, 3)).astype("<u2")
+    entries = [(256, 3, 1, 16), (257, 3, 1, 16), (258, 3, 3, 8), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 14),
+               (277, 3, 1, 3), (278, 3, 1, 16), (279, 4, 1, counts.nbytes)]  # fmt: skip
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    start = 14 + counts.nbytes
+    file = b"II*\0" + struct.pack("<IHHH", start, 16, 16, 16) + counts.tobytes() + directory
+    (tmp_path / "a.tif").write_bytes(file)
+    assert "is a TIFF of more than 8 bits with colour" in refusal(tmp_path / "a.tif")
+    assert "save it as a PNG of 16 bits, or as .npy or FITS" in refusal(tmp_path / "a.tif")
+    (tmp_path / "b.tif").write_bytes(b"II*\0" + bytes(200))
+    assert "is damaged, or of a kind that is not read: save it as PNG" in refusal(tmp_path / "b.tif")
+
+
+def test_several_pictures_of_the_same_name_are_listed(tmp_path):
+    """HST has an SCI for each chip."""
+    units = [fits.ImageHDU(IMAGE + number, name="SCI", ver=number + 1) for number in range(2)]
+    fits.HDUList([fits.PrimaryHDU(), *units]).writeto(tmp_path / "a.fits")
+    assert "has 2 images sci (1: SCI, 2: SCI): give the number of one" in refusal(tmp_path / "a.fits", fits_hdu="sci")
+    np.testing.assert_allclose(one(tmp_path / "a.fits", fits_hdu="2").pixels[0], IMAGE + 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "count"), [((1, 20, 24, 1), 1), ((3, 20, 24, 1), 3), ((3, 20, 24, 5), 3)])
+def test_channels_that_come_last_in_a_stack(tmp_path, shape, count):
+    """As Keras has them."""
+    stack = RANDOM.random(shape)
+    np.save(tmp_path / "a.npy", stack)
+    images = open_images(tmp_path / "a.npy")
+    assert len(images) == count
+    np.testing.assert_allclose(images[-1].pixels, np.moveaxis(stack[-1], 2, 0), rtol=1e-6)
+
+
+def test_missing_pixels_of_packed_sets_are_mended_as_well(tmp_path, capsys):
+    images = RANDOM.random((6, 20, 24)).astype(np.float32)
+    images[1, :2] = np.nan
+    images[2, :3] = -9999
+    np.save(tmp_path / "images.npy", images)
+    (tmp_path / "dataset.json").write_text(json.dumps({"classes": ["no_sub", "sub"]}))
+    rows = "".join(f"{index};{'no_sub' if index % 2 else 'sub'}\n" for index in range(6))
+    (tmp_path / "catalog.csv").write_text(f"index;class\n{rows};\n")  # as a spreadsheet leaves it
+    with pytest.raises(InputError, match=r"2 of 6 images have pixels missing .* fill them with --bad-pixels zero"):
+        load_images(str(tmp_path))
+    mended = load_images(str(tmp_path), how=Opening(bad_pixels="zero"))
+    assert "120 pixels of 2 images were missing, and are zero now" in capsys.readouterr().err
+    assert not mended.pixels[1, 0, :2].any()
+    assert not mended.pixels[2, 0, :3].any()
+    assert mended.labels.tolist() == [1, 0] * 3
+    assert np.isnan(np.load(tmp_path / "images.npy")).sum() == 48  # the file is left alone
+    (tmp_path / "catalog.csv").write_text("number,label\n" + "0,sub\n" * 6)
+    with pytest.raises(InputError, match="has no column class, but number, label: name it so"):
+        load_images(str(tmp_path))

@@ -146,7 +146,7 @@ def test_bad_images_are_counted_and_named_or_left_out(tmp_path, capsys):
         message = str(refusal.value)
         assert "2 of 20 images cannot be used" in message
         assert f"{folder / 'sub' / '0001.npy'} cannot be read" in message
-        assert f"{folder / 'sub' / '0002.npy'} 7 of its 1600 pixels are NaN or infinite" in message
+        assert f"{folder / 'sub' / '0002.npy'} has 7 of its 1600 pixels missing" in message
         assert "--bad-images skip" in message
         assert len(load_images(str(folder), "skip")) == 18
         assert "left out 2 of 20 images" in capsys.readouterr().err
@@ -238,7 +238,7 @@ def test_damaged_packed_sets_name_the_file(packed):
     assert "images.npy has shape" in refusal()
     restore()
     np.save(packed / "images.npy", np.full((6, 20, 20), np.nan, np.float32))
-    assert "6 of 6 images have NaN or infinite pixels" in refusal()
+    assert "6 of 6 images have pixels missing" in refusal()
     some = np.zeros((6, 20, 20), np.float32)
     some[2:4, 5, 5] = np.inf
     np.save(packed / "images.npy", some)
@@ -252,4 +252,4 @@ def test_damaged_packed_sets_name_the_file(packed):
     (packed / "catalog.csv").write_text(text.replace("no_sub", "other"))
     assert "class other is not among those of dataset.json" in refusal()
     (packed / "catalog.csv").unlink()
-    assert "catalog.csv cannot be read" in refusal()
+    assert "catalog.csv: cannot be read as a table" in refusal()

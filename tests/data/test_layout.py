@@ -43,7 +43,13 @@ def refusal(folder: Path, labelled: bool = True, **how) -> str:
         ("nonlenses_test", ("test", "nonlenses")),
         ("test-No_Sub", ("test", "No_Sub")),
         ("Val lens", ("val", "lens")),
+        ("trainLenses", ("train", "Lenses")),
+        ("NonlensTest", ("test", "Nonlens")),
+        ("Training_Set", ("train", "")),
+        ("test images", ("test", "")),
+        ("lens_train_set", ("train", "lens")),
         ("trained", ("", "trained")),
+        ("testbed", ("", "testbed")),
         ("no_sub", ("", "no_sub")),
         ("contest_lenses", ("", "contest_lenses")),
     ],
@@ -91,7 +97,7 @@ def test_an_archive_in_an_archive_is_gone_down_into(tmp_path):
         "lenses/lenses/no_sub/0.png": ("", "no_sub"),
         "lenses/lenses/sub/0.png": ("", "sub"),
     }
-    assert f"the class folders are those in {tmp_path / 'lenses/lenses'}" in understand(tmp_path, True).notes[0]
+    assert f"the class folders are those in {tmp_path / 'lenses/lenses'}" in understand(tmp_path, True).notes[1]
 
 
 def test_folders_without_images_are_named_as_what_they_are_not(tmp_path):
@@ -99,6 +105,38 @@ def test_folders_without_images_are_named_as_what_they_are_not(tmp_path):
     assert understand(tmp_path, True).notes == [f"{tmp_path / 'docs'} holds no images, and is taken for no class"]
     (tmp_path / "axion").mkdir()
     assert f"the class folder {tmp_path / 'axion'} holds no images" in refusal(tmp_path)
+
+
+def test_documents_are_no_class_whatever_pictures_are_in_them(tmp_path):
+    touch(tmp_path, "no_sub/0.png", "sub/0.png", "docs/sketch.png", "docs/a.pdf", "figures/roc.png")
+    assert {name for _, name in read(tmp_path).values()} == {"no_sub", "sub"}
+    notes = understand(tmp_path, True).notes
+    assert notes[0] == (
+        f"{tmp_path / 'docs'} is no class by its name, and its 1 images are not used; --layout classes takes it for one"
+    )
+    assert understand(tmp_path, True).unused == []
+    assert {name for _, name in read(tmp_path, layout="classes").values()} == {"no_sub", "sub", "docs", "figures"}
+
+
+def test_all_images_of_a_class_one_folder_deeper(tmp_path):
+    touch(tmp_path / "a", *(f"{name}/images/{index}.png" for name in ("no_sub", "sub") for index in range(3)))
+    assert set(read(tmp_path / "a").values()) == {("", "no_sub"), ("", "sub")}
+    files = ("data.fits", "noise_map.fits", "psf.fits")
+    lenses = [f"{name}/lens{index}/{file}" for name in ("no_sub", "sub") for index in range(3) for file in files]
+    found = read(touch(tmp_path / "b", *lenses))
+    assert set(found) == {path for path in lenses if path.endswith("data.fits")}
+    assert found["sub/lens2/data.fits"] == ("", "sub")
+    flat = touch(tmp_path / "c", *(f"lens{index}/{file}" for index in range(3) for file in files))
+    assert set(read(flat, labelled=False)) == {f"lens{index}/data.fits" for index in range(3)}
+    touch(tmp_path / "d", *(f"{survey}/{name}/0.png" for survey in ("hst", "euclid") for name in ("no_sub", "sub")))
+    message = refusal(tmp_path / "d")
+    assert "none of its 4 files is used" in message
+    assert "euclid/no_sub/0.png lies in a folder within the class folder euclid" in message
+
+
+def test_a_part_of_another_name_is_no_class(tmp_path):
+    touch(tmp_path, *(f"{part}/{name}/0.npy" for part in ("train", "dev") for name in ("a", "b")))
+    assert f"{tmp_path / 'dev'} holds classes, and its name does not say for which part" in refusal(tmp_path)
 
 
 def test_what_is_not_used_is_counted_and_named(tmp_path, capsys):
@@ -134,6 +172,8 @@ def test_companions_are_no_lenses(tmp_path):
         "psf_star.fits",
     )
     assert list(read(several, labelled=False)) == ["lens1.fits", "lens2.fits", "psf_star.fits"]
+    swarp = touch(tmp_path / "swarp", "a.fits", "a.weight.fits", "a-rms.fits", "image_3.png", "mask_3.png", "psf_4.png")
+    assert list(read(swarp, labelled=False)) == ["a.fits", "image_3.png", "psf_4.png"]
     alone = touch(tmp_path / "alone", "mask.fits")  # of nothing else: it is meant
     assert list(read(alone, labelled=False)) == ["mask.fits"]
 
@@ -156,6 +196,36 @@ def test_one_file_a_band(tmp_path):
     assert [item.bands for item in layout.listed] == [("lens/lens_i_7.fits",), ("nonlens/lens_i_7.fits",)]
     assert ("lens/lens_g_8.fits", "has no band i beside it") in layout.unused
     assert ("lens/x.fits", "is of none of the bands g i") in layout.unused
+
+
+@pytest.mark.parametrize("pattern", ["{band}/{name}/lens1.fits", "{name}/{band}/lens1.fits"])
+def test_folders_of_bands_above_and_below_those_of_classes(tmp_path, pattern):
+    touch(tmp_path, *(pattern.format(band=band, name=name) for band in "gri" for name in ("lens", "nonlens")))
+    layout = understand(tmp_path, True, bands=("g", "r", "i"))
+    assert [(item.name, len(item.bands)) for item in layout.listed] == [("lens", 2), ("nonlens", 2)]
+    assert layout.unused == []
+    assert "none of its 6 files is used" in refusal(tmp_path)
+
+
+def test_names_that_end_in_bands_are_mentioned(tmp_path):
+    """Or each lens would count four times, and be torn across the parts of the split."""
+    touch(tmp_path, *(f"{name}/a{n}_{band}.fits" for band in "zrig" for name in ("x", "y") for n in (1, 2)))
+    (note,) = understand(tmp_path, True).notes
+    assert note.startswith(
+        "names of files end in g, r, i, z: each file is read as an image of its own; --bands g r i z"
+    )
+    assert len(understand(tmp_path, True, bands=("g", "r", "i", "z")).listed) == 4
+    one_band = touch(tmp_path / "one", *(f"{name}/a{n}_F814W.fits" for name in ("x", "y") for n in (1, 2)))
+    assert understand(one_band, True).notes == []
+
+
+@pytest.mark.parametrize(
+    ("names", "first"),
+    [(("halo", "no halo"), "no halo"), (("lensed", "non lensed"), "non lensed"), (("lens", "random"), "random"),
+     (("gravitational_lens", "non_gravitational_lens"), "non_gravitational_lens"), (("cdm", "wdm"), "cdm")],
+)  # fmt: skip
+def test_the_class_without_what_the_other_has_is_label_0(names, first):
+    assert ordered_classes(names)[0] == ordered_classes(names[::-1])[0] == first
 
 
 @pytest.mark.parametrize(
@@ -225,6 +295,22 @@ def test_tables_of_spreadsheets(flat, tmp_path):
     assert (images.classes, images.parts.count("train"), images.parts.count("val")) == (("0", "1"), 8, 2)
 
 
+def test_ids_without_their_zeros_and_paths_of_another_computer(tmp_path):
+    folder = write_lenses(tmp_path / "lenses", 5)
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for index, file in enumerate(sorted(folder.rglob("*.png"))):
+        file.rename(flat / f"img_{index:04d}.png")
+    table = tmp_path / "labels.csv"
+    for key in ("{}", "{:02d}", "flat/img_{:04d}.png", "C:\\data\\img_{:04d}.png", "/data/img_{:04d}"):
+        table.write_text("id,class\n" + "".join(f"{key.format(index)},{index // 5}\n" for index in range(10)))
+        assert load_images(str(flat), how=Opening(labels=str(table))).labels.tolist() == [0] * 5 + [1] * 5
+    (flat / "x_003.png").write_bytes((flat / "img_0003.png").read_bytes())
+    table.write_text("id,class\n" + "".join(f"{index},{index // 5}\n" for index in range(10)))
+    with pytest.raises(InputError, match="3 in line 5 is 2 images"):
+        load_images(str(flat), how=Opening(labels=str(table)))
+
+
 def test_tables_that_do_not_fit_say_why(flat, tmp_path):
     table = tmp_path / "labels.csv"
     whole = [f"cutout_{1000 + index},{index // 5}" for index in range(10)]
@@ -242,7 +328,9 @@ def test_tables_that_do_not_fit_say_why(flat, tmp_path):
     assert "lost has no image of its own" in said("path,class", *whole, "lost,1")
     assert "cutout_1000.png has two classes" in said("path,class", *whole, "1000,1")
     assert "has one class (0)" in said("path,class", *whole[:5])
-    assert "names none of the images" in said("path,class", "x,1")
+    message = said("path,class", "x,1")
+    assert "names none of the images" in message
+    assert "it has «x», and one of the images is cutout_1000.png" in message
     assert "line 3 has no split, and others have" in said("path,class,split", whole[0] + ",train", whole[1] + ",")
     assert "has the split «x»" in said("path,class,split", whole[0] + ",x")
     table.unlink()

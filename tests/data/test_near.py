@@ -29,6 +29,8 @@ def jpeg(image: np.ndarray, quality: int = 95) -> np.ndarray:
 FORMS = {
     "floats": lambda image: image / 255,
     "counts": lambda image: image * 31.5 - 40,
+    "faint": lambda image: image * 1e-24,
+    "bright": lambda image: image * 1e24,
     "words": lambda image: image.astype(np.uint16) * 257,
     "jpeg": jpeg,
     "larger": lambda image: np.kron(image, np.ones((2, 2), np.uint8)),

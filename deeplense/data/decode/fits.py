@@ -53,10 +53,13 @@ def _by_name(images: list[tuple[int, Any]]) -> Any:
 
 
 def _asked(images: list[tuple[int, Any]], wanted: str) -> Any:
-    for number, unit in images:
-        if wanted.casefold() == unit.name.casefold() or wanted == str(number):
-            return unit
+    found = [unit for number, unit in images if wanted == str(number)]
+    found = found or [unit for _, unit in images if wanted.casefold() == unit.name.casefold()]
+    if len(found) == 1:
+        return found[0]
     listed = ", ".join(f"{number}: {unit.name or 'no name'}" for number, unit in images)
+    if found:  # HST has an SCI for each of its chips
+        raise BadImage(f"has {len(found)} images {wanted} ({listed}): give the number of one as --fits-hdu")
     raise BadImage(f"has no image {wanted}, as --fits-hdu says; it has {listed}")
 
 

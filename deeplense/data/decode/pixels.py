@@ -25,6 +25,12 @@ SIDE_PLANES = ("err", "error", "errors", "dq", "wht", "weight", "weights", "con"
                "varpoisson", "varrnoise", "segmentation", "segm", "nimages", "maskedbits")  # fmt: skip
 """Names of planes that stand beside a picture."""
 
+MISSING = "pixels missing (NaN, infinite, or a mark such as -9999)"
+
+LOST = 1000
+"""An extreme that is further from all else than this many times the width of all else squeezes the light into nothing,
+and is taken for a mark, whatever its number."""
+
 MAIN_PLANES = ("sci", "primary")
 """Names of the picture, the first that is there."""
 
@@ -72,7 +78,8 @@ def check_sides(height: int, width: int) -> None:
 
 def sides(shape: tuple[int, ...]) -> tuple[int, int]:
     """Height and width of a shape whose channels may come last."""
-    return (shape[0], shape[1]) if len(shape) == 3 and channels_last(shape) else (shape[-2], shape[-1])
+    one = shape[-3:]
+    return (one[0], one[1]) if len(one) == 3 and channels_last(one) else (shape[-2], shape[-1])
 
 
 def channels_last(shape: tuple[int, ...]) -> bool:
@@ -84,7 +91,7 @@ def channels_last(shape: tuple[int, ...]) -> bool:
 
 
 def is_stack(shape: tuple[int, ...]) -> bool:
-    """Whether an array of this shape is many images: (N, H, W) or (N, C, H, W)."""
+    """Whether an array of this shape is many images: (N, H, W), (N, C, H, W) or (N, H, W, C)."""
     if len(shape) == 4:
         return shape[0] > 1
     return len(shape) == 3 and not channels_last(shape) and shape[0] > MAX_BANDS
@@ -122,7 +129,7 @@ def mended(image: np.ndarray, how: str) -> tuple[np.ndarray, int]:
     if not bad:
         return image, 0
     if how == "error" or bad == image.size:
-        raise BadImage(f"{bad} of its {image.size} pixels are NaN or infinite")
+        raise BadImage(f"has {bad} of its {image.size} {MISSING}")
     image = image.copy()
     for band, fine in zip(image, good, strict=True):
         band[~fine] = 0 if how == "zero" or not fine.any() else np.median(band[fine])
@@ -132,21 +139,32 @@ def mended(image: np.ndarray, how: str) -> tuple[np.ndarray, int]:
 def _without_sentinels(image: np.ndarray) -> np.ndarray:
     """Missing pixels that are marked by a number become NaN.
 
-    Only where it is the smallest value and further from all others than these are from each other: such a number
-    squeezes the light into nothing, and true values of -99 are among their like.
+    Only where it is the smallest or the largest value and further from all others than these are from each other: such
+    a number squeezes the light into nothing, and true values of -99 are among their like.
     """
     if image.dtype.kind not in "fi":
         return image
-    low = image.min()
-    if not any(np.isclose(float(low), mark, rtol=1e-6) for mark in SENTINELS):
-        return image
-    marked = image == low
-    if marked.all():
-        return image
-    rest = image[~marked & np.isfinite(image)].astype(np.float64)
-    if rest.size == 0 or np.ptp(rest) >= rest.min() - float(low):
-        return image
-    return np.where(marked, np.float32(np.nan), image.astype(np.float32))
+    finite = np.isfinite(image)
+    light = image.reshape(-1) if finite.all() else image[finite]
+    marks: list[float] = []
+    while light.size and len(marks) < 3:
+        mark = next((float(end) for end in (light.max(), light.min()) if _is_mark(light, float(end))), None)
+        if mark is None:
+            break
+        marks.append(mark)
+        light = light[light != mark]
+    return np.where(np.isin(image, marks), np.float32(np.nan), image.astype(np.float32)) if marks else image
+
+
+def _is_mark(light: np.ndarray, end: float) -> bool:
+    """Whether the smallest or the largest of some numbers stands for no light."""
+    rest = light[light != end]
+    if not rest.size:
+        return False
+    low, high = float(rest.min()), float(rest.max())
+    gap = max(low - end, end - high)
+    known = any(np.isclose(end, mark, rtol=1e-6) for mark in SENTINELS)
+    return gap > high - low if known else 0 < LOST * (high - low) < gap
 
 
 def choose(names: list[str], what: str, remedy: str) -> int:
