@@ -262,6 +262,7 @@ def test_a_compiler_that_is_missing_is_said_and_done_without(lenses, tmp_path):
     assert done.stderr.count("warning: --compile has no effect, training runs eagerly") == 1
     (session,) = json.loads((tmp_path / "run" / "record.json").read_text())["sessions"]
     assert session["effective_compile"] is False
+    assert [remark.split(":")[0] for remark in session["remarks"]] == ["--compile has no effect, training runs eagerly"]
 
 
 def test_simulated_images_are_made_on_first_use_and_online(tmp_path, monkeypatch):
