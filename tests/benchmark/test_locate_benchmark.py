@@ -67,7 +67,7 @@ def test_without_its_command_yolo_is_refused(monkeypatch):
     with pytest.raises(InputError, match="--minutes 0: give more than 0"):
         Locate(minutes=0)
     with pytest.raises(InputError, match="its subhalos are equal parts of a mass"):
-        measure(Locate(data="model_i", against=("ours",)))
+        measure(Locate(data="morphology_2019", against=("ours",)))
 
 
 MADE_UP = """#!{python}

@@ -194,8 +194,9 @@ def test_two_candidates_of_an_image_that_has_one_subhalo_compete():
     ("name", "why"),
     [
         ("hst_subhalo", "sources of hst_subhalo are more than a Sersic profile"),
-        ("model_i", "the subhalos of model_i are equal parts of a mass"),
-        ("model_ii_published", "the subhalos of model_ii_published are equal parts"),
+        ("morphology_2019", "the subhalos of morphology_2019 are equal parts of a mass"),
+        ("model_i", "the noise in images of model_i is not known by itself"),
+        ("model_ii_published", "the noise in images of model_ii_published is not known by itself"),
     ],
 )
 def test_families_that_cannot_be_fitted_are_named(name, why):
