@@ -149,6 +149,12 @@ def test_points_within_a_pixel_are_enough(name: str) -> None:
     if lens_set.lens_light is not None:
         middle, reach = off.shape[1] // 2, round(0.4 / camera.pixel_scale)
         off[:, middle - reach : middle + reach, middle - reach : middle + reach] = 0  # the cusp of a lens galaxy
+    if name == "hst_subhalo":
+        # The pixel on the lens's own centre: where the slope is below 2, its middle image is finer than any points.
+        axis = (torch.arange(camera.pixels) - 0.5 * (camera.pixels - 1)) * camera.pixel_scale
+        x, y = axis[None, None, :], axis[None, :, None]
+        own = [draws.scalars[key][:count, None, None] for key in ("lens_x", "lens_y")]
+        off[torch.hypot(x - own[0], y - own[1]) < 0.15] = 0
     assert off.amax((1, 2)).median() < 1 / 3
     assert off.max() < 1
 
