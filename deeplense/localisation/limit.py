@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from deeplense.simulation.draw import Draws
 from deeplense.simulation.limit import signal_to_noise
 from deeplense.simulation.sets import SETS, find_classes
 from deeplense.simulation.simulator import Simulator
+from deeplense.simulation.write import describe
 
 PLACES = 60
 """Independent places in an image, about: the ring's area in beams that a subhalo's arcs take."""
@@ -92,7 +94,12 @@ def _simulator_of(images: ImageSet) -> Simulator | None:
     lens_set = SETS.get(about.get("name", ""))
     if lens_set is None or about.get("version") != lens_set.version or not isinstance(about.get("seed"), int):
         return None
-    return Simulator(lens_set, find_classes(about["classes"]), about["seed"], "cpu")
+    classes = find_classes(about["classes"])
+    # A variant (`--psf`, `--share`) bears the name of its set; as JSON, since that is how the file has it.
+    own = json.loads(json.dumps(describe(lens_set, classes, about["seed"])["parameters"]))
+    if about.get("parameters") != own:
+        return None
+    return Simulator(lens_set, classes, about["seed"], "cpu")
 
 
 def _draws_again(simulator: Simulator, images: ImageSet, indices: np.ndarray, truth: TrueSubhalos) -> Draws | None:

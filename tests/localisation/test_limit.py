@@ -54,13 +54,15 @@ def test_the_limit_is_that_of_the_very_images(found):
 
 
 def test_images_that_cannot_be_drawn_again_have_none(found):
-    """Of another version of a set, of no set at all, or with other subhalos than are written down."""
+    """Of another version or a variant of a set, of no set at all, or with other subhalos than are written down."""
     images, truth, findings = found
     indices = np.arange(64)[::-1]
     file = images.folder / "dataset.json"
     before = file.read_text()
+    variant = json.loads(before)["parameters"]
+    variant["camera"]["psf"]["fwhm"] *= 1.5
     try:
-        for change in ({"version": 0}, {"name": "mine"}, {"seed": 5}):
+        for change in ({"version": 0}, {"name": "mine"}, {"seed": 5}, {"parameters": variant}):
             file.write_text(json.dumps({**json.loads(before), **change}))
             assert limit_of(images, indices, truth, findings) is None
     finally:
