@@ -33,7 +33,7 @@ def test_the_surest_of_each_class_are_kept():
 
 
 def test_ranks_stay_as_they_are():
-    logits = torch.randn(100, 1, generator=torch.Generator().manual_seed(0))
+    logits = 10 * torch.randn(400, 1, generator=torch.Generator().manual_seed(0))
     found = guess(logits, np.array([0.8, 0.2]), 0.5)
     assert logits[found.labels == 1].min() > logits[found.labels == 0].max()
-    assert found.labels.mean() == pytest.approx(0.2, abs=0.1)
+    assert found.labels.mean() == pytest.approx(0.2, abs=0.02)
