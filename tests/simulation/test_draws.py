@@ -314,8 +314,8 @@ def test_hst_subhalo_draws_what_it_says() -> None:
     parsec = FlatLambdaCDM(H0=67.5, Om0=0.316).arcsec_per_kpc_proper(0.5).value * 1e-3
     torch.testing.assert_close(draws.scale, 29.0 * parsec * (draws.mass / 1e6) ** (1 / 3), rtol=1e-4, atol=0)
     # The light of the whole source is of its magnitude, clumps and body together.
-    clumps = (draws.clumps[:, 3] * flux_of_unit(draws.clumps[:, 2], 1.0)).sum(1)
-    light = own["source_amplitude"] * flux_of_unit(own["source_radius"], 1.0) + clumps
+    clumps = (draws.clumps[:, 3] * flux_of_unit(draws.clumps[:, 2], 0.5)).sum(1)  # Gaussians
+    light = own["source_amplitude"] * flux_of_unit(own["source_radius"], 0.7) + clumps
     torch.testing.assert_close(25.96 - 2.5 * light.log10(), own["source_magnitude"], rtol=1e-5, atol=0)
     torch.testing.assert_close(clumps / light, own["clump_share"], rtol=1e-3, atol=0)
 

@@ -144,7 +144,7 @@ def _step(
 
 def _inverse(fisher: Tensor) -> Tensor:
     """Of matrices whose coordinates have units of their own."""
-    diagonal = fisher.diagonal(dim1=1, dim2=2).clamp(min=1e-300)
+    diagonal = fisher.diagonal(dim1=1, dim2=2).clamp(min=1e-200)  # of what nothing is known: large, but a number
     scale = diagonal.rsqrt()
     scaled = fisher * scale[:, :, None] * scale[:, None, :]
     eye = torch.eye(fisher.shape[1], dtype=fisher.dtype, device=fisher.device)
