@@ -23,7 +23,7 @@ from deeplense.data.images import load_images
 from deeplense.errors import InputError
 from deeplense.simulation.figures import draw_samples
 from deeplense.simulation.files import finished_images
-from deeplense.simulation.sets import SETS, find_classes, find_set
+from deeplense.simulation.sets import SETS, SUMMARIES, find_classes, find_set
 from deeplense.simulation.simulator import Simulator
 from deeplense.simulation.write import describe, simulate_set
 
@@ -267,14 +267,14 @@ def test_bad_input_is_refused_in_a_line(tmp_path: Path) -> None:
 def test_command_refuses_at_once_and_helps_at_once(tmp_path: Path) -> None:
     unknown = command("model_2", "--out", tmp_path / "set")
     assert unknown.returncode == 2
-    assert unknown.stderr == (f"error: model_2: no simulated set has this name; there are {', '.join(SETS)}\n")
+    assert unknown.stderr == (f"error: model_2: no simulated set has this name; there are {', '.join(SUMMARIES)}\n")
     assert command("model_i", "--out", tmp_path / "set", "--classes", "no_sub", "wdm").returncode == 2
     assert command("model_i", "--out", tmp_path / "set", "--count", "-1").returncode == 2
     assert not (tmp_path / "set").exists()
     shown = command("--help")
     assert "--classes" in shown.stdout
     listed = command("--list")
-    assert [line.split()[0] for line in listed.stdout.splitlines()] == list(SETS)
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == list(SUMMARIES)
     assert all(len(line.split()) > 4 and len(line) <= 140 for line in listed.stdout.splitlines())
 
 
