@@ -131,6 +131,7 @@ def test_an_existing_run_is_never_written_over(trained, lenses):
     assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_finished_run_of_constant_rate_can_go_on(lenses, tmp_path):
     """Two epochs, or one and then one more: the same bits."""
     place = ("debug", *SMALL, "--data", lenses, "--output-dir", tmp_path)

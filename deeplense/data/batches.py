@@ -149,7 +149,8 @@ class StreamBatches:
         return self.store.resample(self.store.to_unit(counts), maps), self.targets(truth, maps)
 
     def plain(self, count: int, batch_size: int) -> Iterator[torch.Tensor]:
-        """The first `count` training images, without augmentation; see `plain_batches`."""
+        """The first `count` training images, or those of an epoch, without augmentation; see `plain_batches`."""
+        count = min(count, self.epoch_images)
         for first in range(0, count, batch_size):
             counts, _ = self.stream.span(first, min(first + batch_size, count))
             yield self.store.resample(self.store.to_unit(counts))

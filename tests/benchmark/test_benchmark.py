@@ -36,6 +36,7 @@ def test_loading_a_folder(lenses, monkeypatch, capsys):
     assert "240 images, 5 rounds" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_training_beside_others(lenses, capsys):
     others = ("report", "tuned", *(["timm"] if importlib.util.find_spec("timm") else []))  # a process each
     result = train.measure(Train(data=str(lenses), against=others, image_size=32, batch_size=16, steps=2))
@@ -71,6 +72,7 @@ def test_the_work_of_an_image():
     assert train.flops_of_an_image(128) == pytest.approx(4 * train.flops_of_an_image(64), rel=0.02)
 
 
+@pytest.mark.slow
 def test_growth(monkeypatch, capsys):
     monkeypatch.setattr(growth, "COUNT", 40)
     monkeypatch.setattr(growth, "BATCH", 4)

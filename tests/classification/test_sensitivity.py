@@ -44,7 +44,14 @@ def one_subhalo(name, mass, seed=1):
     return Simulator(with_one_subhalo(find_set(name), mass), find_classes(["cdm"]), seed, "cpu", "sensitivity")
 
 
-@pytest.mark.parametrize("name", ["model_i", "morphology_2019_varied", "hst_subhalo", "euclid"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model_i",
+        "euclid",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("morphology_2019_varied", "hst_subhalo")),
+    ],
+)
 def test_one_subhalo_of_given_mass_where_the_set_could_put_it(name):
     low, high = 10**8.5, 10**9
     # Places where a lens is bright need its image.

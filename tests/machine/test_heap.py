@@ -11,7 +11,7 @@ from deeplense.network.model import build_model
 def faults(steps):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(steps):
-        network(torch.zeros(128, 1, 64, 64)).sum().backward()
+        network(torch.zeros(64, 1, 64, 64)).sum().backward()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 if {keep}:

@@ -5,7 +5,7 @@ import pytest
 from deeplense.simulation.sets import SETS
 
 _LIKE_ANOTHER = (
-    *("model_ii_published", "model_iii", "morphology_2019_varied", "hst", "jwst"),
+    *("model_ii", "model_ii_published", "model_iii", "morphology_2019_varied", "hst", "jwst"),
     *("one_subhalo_multipoles", "one_subhalo_bump"),
 )
 

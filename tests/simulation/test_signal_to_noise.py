@@ -83,7 +83,7 @@ def test_limit_is_that_of_twenty_fits() -> None:
     check(20)
 
 
-@pytest.mark.parametrize("name", ["model_i", "hst_subhalo"])
+@pytest.mark.parametrize("name", ["model_i", pytest.param("hst_subhalo", marks=pytest.mark.slow)])
 def test_limit_of_other_sets(name: str) -> None:
     simulator = Simulator(find_set(name), find_classes(["no_sub", "cdm"]), 0, "cpu")
     number = torch.arange(8)

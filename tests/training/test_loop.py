@@ -290,7 +290,7 @@ def stop_in_the_middle(output, lenses, number):
     return run
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGUSR1, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_signals_leave_a_checkpoint(lenses, tmp_path, number):
     run = stop_in_the_middle(tmp_path, lenses, number)
     checkpoint = load_newest(run / "checkpoints")
