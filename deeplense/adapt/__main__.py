@@ -35,7 +35,7 @@ def main(config: AdaptConfig) -> None:
     import numpy as np
     from torchvision.models import ResNet
 
-    from deeplense.adapt.learn import Pupil
+    from deeplense.adapt.learn import FIRST, Pupil
     from deeplense.adapt.write import adapted_card, new_folder, start_folder, write_summary
     from deeplense.classification.card import ModelCard
     from deeplense.config import ModelConfig
@@ -63,6 +63,9 @@ def main(config: AdaptConfig) -> None:
 
     order = np.random.default_rng(config.seed).permutation(len(images))
     held_out, indices = np.split(order, [round(HELD_OUT * len(order))])
+    first = int(FIRST * len(indices))
+    if config.rounds and config.batch_size > first:
+        raise InputError(f"--batch-size {config.batch_size}: the first round learns from {first} images: lower it")
     store = trained.card.store(images, accelerator.device)
     own = labelled(config, trained, accelerator.device)
     start_folder(folder, config, images, order)

@@ -94,7 +94,7 @@ class Pupil:
         return average(said.unflatten(1, (len(self.asked.which), -1)))
 
     def learn(self, found: Guess, number: int) -> float:
-        """A pass over the guesses that are kept: the mean loss."""
+        """A pass over the guesses that are kept, which fill a batch at least: the mean loss."""
         config, classes = self.config, len(self.shares)
         labels = np.zeros(int(self.indices.max()) + 1, dtype=np.int64)
         labels[self.indices] = found.labels
@@ -120,7 +120,7 @@ class Pupil:
             self.optimizer.step()
             self.optimizer.zero_grad()
             total += loss.detach()
-        return float(total) / max(batches.steps, 1)
+        return float(total) / batches.steps
 
     @torch.no_grad()
     def renew_statistics(self) -> None:

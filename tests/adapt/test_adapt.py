@@ -80,6 +80,7 @@ def test_what_it_has_learned_from_is_never_scored(adapted, others):
         ({"data": "own"}, "48 images are test images of"),
         ({"shares": (0.2, 0.3, 0.5)}, "3 are given, and the classes are no_sub, sub"),
         ({"name": "trained"}, "is there already"),
+        ({"batch_size": 128}, "the first round learns from 81 images"),
     ],
 )
 def test_bad_input_is_one_line(trained, lenses, others, tmp_path, flags, message):
