@@ -188,7 +188,8 @@ def _read(folder: Path, key: str, family: Family) -> Stage | None:
             return None
         weights = load((folder / "start.safetensors").read_bytes())
         errors = weights.pop("errors").to(family.device)
-        network = Glance(family.lens_set.camera.pixels, errors, errors).to(family.device).eval()
+        mean, spread = (torch.empty_like(errors) for _ in range(2))  # which are read with the weights, in place
+        network = Glance(family.lens_set.camera.pixels, mean, spread).to(family.device).eval()
         network.load_state_dict(weights)
         own = about["weighing"]
         laws = {name: tuple(own[name]) for name in ("any_law", "detection_law")}
