@@ -463,6 +463,20 @@ def test_the_histogram_moves_the_threshold(opened, two):
     assert re.match(r"0\.\d+ to 0\.\d+: \d+ no_sub, \d+ sub", page("#bin").text)
 
 
+@needs_browser
+def test_a_plot_takes_no_pointer_before_it_is_drawn(opened, two):
+    page = opened(two[0])
+    under = """
+        const box = arguments[0].getBoundingClientRect();
+        return document.elementFromPoint(box.x + box.width / 2, box.y + 60)?.closest(".plot") === arguments[0];
+    """
+    plot = page("#histogram .plot")
+    page.script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", plot)
+    assert page.script(under, plot)
+    page.script("arguments[0].replaceChildren()", plot)
+    assert not page.script(under, plot)
+
+
 READING = re.compile(r"threshold (\S+(?: above all)?) · TPR ([\d.]+)\u202f% .* FPR ([\d.]+)\u202f%")
 
 
