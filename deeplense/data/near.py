@@ -8,10 +8,12 @@ is small. A hash cannot do that: any grid of cells tears some copies apart.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 if TYPE_CHECKING:
     from deeplense.data.imageset import ImageSet
@@ -38,12 +40,14 @@ def look_of(image: np.ndarray, rgb: bool = False) -> np.ndarray:
     if not np.isfinite(pixels).all():
         return np.zeros(2 * len(upper[0]), np.float32)
     peak = float(np.abs(pixels).max()) or 1.0
-    small = _small((pixels / np.float32(peak)).mean(0))  # squares of 1e-25 and of 1e25 are beyond these floats
-    small = small - small.mean()
-    length = float(np.linalg.norm(small))
-    if length <= _FLAT:
-        return np.zeros(2 * len(upper[0]), np.float32)
-    size = np.abs(_COSINES @ (small / length) @ _COSINES.T)
+    # Products this small wait for threads a hundred times as long as they take, where the cores are busy decoding.
+    with _threads().limit(limits=1, user_api="blas"):
+        small = _small((pixels / np.float32(peak)).mean(0))  # squares of 1e-25 and of 1e25 are beyond these floats
+        small = small - small.mean()
+        length = float(np.linalg.norm(small))
+        if length <= _FLAT:
+            return np.zeros(2 * len(upper[0]), np.float32)
+        size = np.abs(_COSINES @ (small / length) @ _COSINES.T)
     pairs = np.stack([size[upper], size.T[upper]])
     return np.sort(pairs, 0).reshape(-1).astype(np.float32)
 
@@ -101,6 +105,11 @@ def _small(image: np.ndarray) -> np.ndarray:
     """(H, W) as (SIDE, SIDE), each pixel the mean of what it covers."""
     rows, columns = (_cover(side) for side in image.shape)
     return rows @ image @ columns.T
+
+
+@functools.cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 _COVERS: dict[int, np.ndarray] = {}
