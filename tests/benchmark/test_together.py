@@ -75,7 +75,7 @@ def test_what_there_is_no_time_for_is_named(tmp_path):
     measure(All(json=file, minutes=1e-12))
     assert json.loads(file.read_text())["left_out"] == dict.fromkeys(PARTS, "no time was left")
     measure(All(json=file, minutes=0.02, only=("load",)))  # Python alone takes longer with torch
-    assert read(file)["left_out"] == {"load": "it took longer than the 1 s that were left"}
+    assert read(file)["left_out"] == {"load": "it took longer than its 1 s"}
 
 
 def test_what_fails_is_named(tmp_path):
