@@ -2,12 +2,15 @@
 
 Candidates are the network's detections, down to faint ones, and the best places of a linear scan (`scan.py`): the one
 knows heavy subhalos by their looks, the other weighs light ones to the last photon. Each is fitted with the lens and
-the source free; those that end at the same place are one.
+the source free. A likelihood may have several maxima within a pixel or two, as on either side of an arc: so the best
+fit of an image is repeated from places round it, and those that end near each other are one subhalo, whose place, mass
+and errors are those of all their maxima together.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import torch
@@ -15,6 +18,7 @@ from torch import Tensor
 
 from deeplense.localisation.detections import Detections
 from deeplense.localisation.refit.fit import Fitted, Observed, fit
+from deeplense.localisation.refit.maxima import Maxima
 from deeplense.localisation.refit.parameters import SUBHALO, Family
 from deeplense.localisation.refit.scan import Scan
 from deeplense.localisation.refit.smooth import better_of, fit_smooth
@@ -30,7 +34,11 @@ OF_SCAN = 3
 GAIN = 5.0
 """Fall of chi^2 by the linear fit that the least of them promises."""
 SAME = 2.0
-"""Pixels within which two fits have ended at one place."""
+"""Pixels within which two fits are of one subhalo."""
+WORTH = 4.0
+"""Gain in log-likelihood from which on the best fit of an image is repeated from places round it."""
+ROUND, DIRECTIONS = 0.1, 4
+"""arcsec to those places, and how many there are."""
 STEPS = 15
 AT_ONCE = 512
 """Images that are held at once."""
@@ -84,21 +92,20 @@ class Refit:
         observed, smooth = fit_smooth(family, self.network, self.errors, counts)
         rows, places = self._candidates(observed, smooth, detections, first, scale)
         fitted = fit(family, observed.take(rows), torch.cat([smooth.vectors[rows], places], 1), STEPS)
+        rows, fitted = self._round(observed, smooth, rows, fitted)
         smooth = self._smooth_again(observed, smooth, rows, fitted)
         gain = 0.5 * (smooth.chi2[rows] - fitted.chi2)
-        kept = self._distinct(rows, fitted.vectors[:, len(family) :], gain)
-        own = fitted.vectors[kept][:, len(family) :].double().cpu().numpy()
-        covariance = fitted.covariance[kept][:, len(family) :, len(family) :].cpu().numpy()
-        pixels = observed.flux.shape[1]
-        return Refitted(
-            reduced_chi2=(smooth.chi2 / (pixels - len(family))).cpu().numpy(),
-            image=rows[kept].cpu().numpy(),
-            x=own[:, 0],
-            y=own[:, 1],
-            log10_mass=own[:, 2],
+        covariance = fitted.covariance[:, len(family) :, len(family) :].cpu().numpy()
+        maxima = Maxima(
+            image=rows.cpu().numpy(),
+            place=fitted.vectors[:, len(family) :].double().cpu().numpy(),
             covariance=_narrowed(covariance),
-            gain=gain[kept].cpu().numpy(),
+            gain=gain.cpu().numpy(),
         )
+        image, (x, y, log10_mass), covariance, best = maxima.together(SAME * family.lens_set.camera.pixel_scale)
+        pixels = observed.flux.shape[1]
+        reduced = (smooth.chi2 / (pixels - len(family))).cpu().numpy()
+        return Refitted(reduced, image, x, y, log10_mass, covariance, best)
 
     def _candidates(
         self, observed: Observed, smooth: Fitted, detections: Detections, first: int, scale: Scale
@@ -117,6 +124,22 @@ class Refit:
         image = torch.arange(len(worth), device=device)[:, None].expand_as(worth)[worth]
         return torch.cat([rows, image]), torch.cat([by_network, by_scan[worth]])
 
+    def _round(self, observed: Observed, smooth: Fitted, rows: Tensor, fitted: Fitted) -> tuple[Tensor, Fitted]:
+        """The fits, and those of each image's best one repeated from places round it."""
+        best = torch.full_like(smooth.chi2, torch.inf).scatter_reduce(0, rows, fitted.chi2, "amin")
+        chosen = (fitted.chi2 == best[rows]) & (0.5 * (smooth.chi2[rows] - fitted.chi2) > WORTH)
+        if not chosen.any():
+            return rows, fitted
+        width = fitted.vectors.shape[1]
+        angle = torch.arange(DIRECTIONS, device=rows.device) * (2 * math.pi / DIRECTIONS)
+        shift = torch.zeros(DIRECTIONS, width, device=rows.device)
+        shift[:, len(self.family) : len(self.family) + 2] = ROUND * torch.stack([angle.cos(), angle.sin()], 1)
+        start = (fitted.vectors[chosen][:, None] + shift).reshape(-1, width)
+        there = rows[chosen].repeat_interleave(len(shift))
+        again = fit(self.family, observed.take(there), start, STEPS)
+        parts = ([getattr(each, field.name) for each in (fitted, again)] for field in dataclasses.fields(Fitted))
+        return torch.cat([rows, there]), Fitted(*(torch.cat(part) for part in parts))
+
     def _smooth_again(self, observed: Observed, smooth: Fitted, rows: Tensor, fitted: Fitted) -> Fitted:
         """Smooth fits tried once more from the lens of the image's best candidate, which may have found a better one:
         else that would count for the subhalo."""
@@ -127,19 +150,6 @@ class Refit:
             return smooth
         again = fit(self.family, observed.take(rows[chosen]), fitted.vectors[chosen][:, : len(self.family)], STEPS)
         return better_of(smooth, rows[chosen], again)
-
-    def _distinct(self, rows: Tensor, places: Tensor, gain: Tensor) -> Tensor:
-        """Numbers of the fits that are kept, by image and gain: none at the place of a better one."""
-        camera = self.family.lens_set.camera
-        order = np.lexsort((-gain.cpu().numpy(), rows.cpu().numpy()))
-        image, place = rows.cpu().numpy()[order], places[:, :2].cpu().numpy()[order]
-        kept = np.ones(len(order), dtype=bool)
-        for number in range(1, len(order)):
-            start = np.searchsorted(image, image[number])
-            before = place[start:number][kept[start:number]]
-            apart = np.hypot(*(before - place[number]).T)
-            kept[number] = not (apart < SAME * camera.pixel_scale).any()
-        return torch.as_tensor(order[kept], device=rows.device)
 
 
 def _narrowed(covariance: np.ndarray) -> np.ndarray:
