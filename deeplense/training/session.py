@@ -274,7 +274,7 @@ def _imbalance(images: ImageSet, split: Split, config: TrainConfig) -> str:
     if ratio <= 3:
         return ""
     how = {
-        "none": "learned from as they are (--balance loss or batches)",
+        "none": "learned from as they are (--balance batches draws them evenly)",
         "loss": "in the loss rare ones count more",
         "batches": "drawn evenly",
     }[config.optimization.balance]

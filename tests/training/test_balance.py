@@ -108,7 +108,7 @@ def test_imbalance_is_said():
     images = image_set((200, 8))
     split = Split(np.arange(208), np.arange(0), np.arange(0))
     assert _imbalance(images, split, config()) == (
-        "25.0 images of a to 1 of b: learned from as they are (--balance loss or batches)"
+        "25.0 images of a to 1 of b: learned from as they are (--balance batches draws them evenly)"
     )
     assert _imbalance(images, split, config(balance="batches")).endswith("drawn evenly")
     assert _imbalance(image_set((30, 10)), Split(np.arange(40), np.arange(0), np.arange(0)), config()) == ""
