@@ -56,7 +56,8 @@ def show(result: dict[str, Any]) -> None:
     print(heading(result))
     for name in ("deeplense", "lenstronomy"):
         rate = result[name]
-        print(f"{name:12} {shown(rate)} images/s in {rate['rounds']} rounds of {rate['images']:,}; {rate['what']}")
+        figure = shown(rate, 0 if rate["median"] >= 10 else 2)
+        print(f"{name:12} {figure} images/s in {rate['rounds']} rounds of {rate['images']:,}; {rate['what']}")
     print(f"{result['ratio']:.1f} times as fast, {result['by']}; ours in {result['memory_gib']:.2f} GiB, all told")
     if "each_subhalo_ms" in result:
         print(
