@@ -391,7 +391,8 @@ class EvaluateConfig(_Settings):
     """With --data that holds images the run has learned from: score the rest, and say so."""
     tta: tyro.conf.FlagCreatePairsOff[bool] = False
     """Average the logits over the flips and quarter turns that the run was trained with, with a temperature and
-    threshold that are fitted for it on the run's own validation images."""
+    threshold that are fitted for it on the run's own validation images. Of a run that locates: the density over all
+    eight views."""
     fpr: float | None = None
     """A threshold of this false-positive rate on the run's own validation images; none: the one kept with the run."""
     foreign: Literal["say", "leave-out", "refuse"] = "say"
@@ -455,6 +456,10 @@ class EvaluateConfig(_Settings):
         _require(
             len(self.runs) == 1 or not (self.refit or self.sensitivity_map),
             "--refit and --sensitivity-map ask one run: give one",
+        )
+        _require(
+            not self.tta or not (self.refit or self.sensitivity_map),
+            "--tta is of the network's word alone: leave it out with --refit and --sensitivity-map",
         )
         _require(
             self.sensitivity_map or (self.lens is None and self.image == 0),

@@ -51,6 +51,8 @@ def compare_runs(runs: Sequence[Trained], asked: EvaluateConfig) -> None:
     Raises:
         InputError: the runs share no images, or one of them tells other classes apart.
     """
+    if asked.tta:
+        raise InputError("--tta: runs that locate are compared by what they say of images as they are: leave it out")
     first = runs[0]
     folders = [run.folder for run in runs]
     images, indices, left_out = common_images(folders, first.card, first.config, asked)

@@ -23,6 +23,7 @@ from deeplense.localisation.refit.stage import Stage, family_set, how_well, stag
 from deeplense.localisation.scores import Findings, mass_edges, score
 from deeplense.localisation.told import say, say_fits
 from deeplense.localisation.truth import TrueSubhalos, has_truth, read_truth
+from deeplense.localisation.views import AllViews, card_in_views
 from deeplense.localisation.write import write_evaluation
 from deeplense.task import Evaluation, Scored, Trained
 from deeplense.tracking.tracker import Tracker
@@ -87,12 +88,15 @@ def evaluate(
     heed: Heed = "say" if asked is None else asked.foreign
     known = look_up(trained.familiarity, trained.folder, heed, tell=accelerator is None)
     stage = stage_of(trained) if asked is not None and asked.refit else None
+    views = None
+    if asked is not None and asked.tta:
+        card, views = card_in_views(trained, asked), AllViews(trained.network)
     truth: TrueSubhalos | None = None
     if has_truth(images):
         where = trained.config.data.data if asked is None or asked.data is None else asked.data
         truth = read_truth(images, where).take(indices).seen(scale.half)
     batch_size = None if asked is None else asked.batch_size
-    said, look = predict_and_look(trained.network, scored.store, indices, known, batch_size, accelerator)
+    said, look = predict_and_look(trained.network, scored.store, indices, known, batch_size, accelerator, views)
     if accelerator is not None and not accelerator.is_main_process:
         return None
     cells = (card.image_size + CELL - 1) // CELL

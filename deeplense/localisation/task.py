@@ -140,7 +140,6 @@ class Localisation(Task):
     def study(self, trained: Trained, asked: EvaluateConfig) -> bool:
         for flag, given in (
             ("--sensitivity", asked.sensitivity),
-            ("--tta", asked.tta),
             ("--turn-test", asked.turn_test),
             ("--fpr", asked.fpr is not None),
         ):

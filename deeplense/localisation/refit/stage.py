@@ -22,17 +22,16 @@ from deeplense.data.imageset import ImageSet
 from deeplense.data.mixed import Mixed
 from deeplense.errors import InputError
 from deeplense.evaluation.best import best_folder
-from deeplense.evaluation.predict import predict
-from deeplense.evaluation.scored import own_images
 from deeplense.files import write_folder
 from deeplense.localisation.card import LocaliserCard
-from deeplense.localisation.network import CELL, LOG_DENSITY
+from deeplense.localisation.network import LOG_DENSITY
 from deeplense.localisation.refit.parameters import Family
 from deeplense.localisation.refit.refit import Refit, Refitted
 from deeplense.localisation.refit.start import Glance, learn
 from deeplense.localisation.refit.weigh import Weighing
 from deeplense.localisation.scores import Findings, mass_edges
-from deeplense.localisation.truth import about_set, read_truth, truth_folder
+from deeplense.localisation.truth import about_set, truth_folder
+from deeplense.localisation.validation import validation_of
 from deeplense.simulation.sets import SETS, LensSet
 from deeplense.task import Trained
 
@@ -134,28 +133,20 @@ def raw_pixels(images: ImageSet, indices: np.ndarray, family: Family) -> np.ndar
 
 def _weighing(trained: Trained, refit: Refit) -> Weighing:
     """What fits promise, of the run's validation images."""
-    card = trained.card
+    card, family = trained.card, refit.family
     assert isinstance(card, LocaliserCard)
-    try:
-        images, indices = own_images(trained.folder, card, trained.config, "val")
-    except InputError as error:
-        raise InputError(f"--refit needs the validation images of {trained.folder}: {error}") from None
-    if len(indices) < FEWEST:
+    held_out = validation_of(trained, "--refit", most=MOST)
+    number = len(held_out.indices)
+    if number < FEWEST:
         raise InputError(
-            f"--refit: {trained.folder} has {len(indices)} validation images to make promises of, and {FEWEST} are "
+            f"--refit: {trained.folder} has {number} validation images to make promises of, and {FEWEST} are "
             "needed: train with a larger --val-fraction"
         )
-    indices = indices[:MOST]
-    _say(f"fitting {len(indices)} of its validation images, for probabilities")
-    scale = card.lengths(images)
-    truth = read_truth(images, trained.config.data.data).take(indices).seen(scale.half)
-    store = card.store(images, refit.family.device)
-    cells = (card.image_size + CELL - 1) // CELL
-    outputs = predict(trained.network, store, indices).reshape(len(indices), -1, cells, cells)
-    network = card.findings(outputs, mass_edges(truth))
-    refitted = refit(raw_pixels(images, indices, refit.family), network.detections, scale)
-    single = refit.family.lens_set.subhalos.most == 1
-    return Weighing.fitted(refitted, network, _density(outputs), truth, scale, single)
+    _say(f"fitting {number} of its validation images, for probabilities")
+    words, truth, scale = held_out.words(trained.network, card), held_out.truth, held_out.scale
+    network = card.findings(words, mass_edges(truth))
+    refitted = refit(raw_pixels(held_out.images, held_out.indices, family), network.detections, scale)
+    return Weighing.fitted(refitted, network, _density(words), truth, scale, family.lens_set.subhalos.most == 1)
 
 
 def _density(outputs: torch.Tensor) -> np.ndarray:
