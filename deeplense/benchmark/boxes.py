@@ -23,6 +23,8 @@ LEAST = 0.001
 """Confidence below which it lists nothing."""
 EPOCHS = 1000
 """More than the time allows: it stops by the clock."""
+THREADS = min(8, max(1, (os.cpu_count() or 1) - 1))
+"""That it computes with on a CPU: it leaves a core free, whatever it is told."""
 
 
 def command() -> str:

@@ -168,8 +168,8 @@ def tell_limit(catalog: Path) -> None:
         ratios = torch.tensor([float(row["snr"]) for row in csv.DictReader(table) if row["snr"]])
     if len(ratios):
         print(
-            f"the substructure's signal-to-noise ratio is {ratios.quantile(0.5):.3g} in the median image: no classifier "
-            f"exceeds an AUC of {best_auc(ratios):.3f}"
+            f"the substructure's signal-to-noise ratio is {ratios.quantile(0.5):.3g} in the median image: no "
+            f"classifier exceeds an AUC of {best_auc(ratios):.3f}"
         )
 
 

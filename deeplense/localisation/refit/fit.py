@@ -47,6 +47,9 @@ class Fitted:
     covariance: Tensor
     """(n, N, N) float64, the inverse of the Fisher matrix at the end."""
 
+    def take(self, rows: Tensor) -> Fitted:
+        return Fitted(self.vectors[rows], self.chi2[rows], self.covariance[rows])
+
 
 @torch.no_grad()
 def fit(family: Family, observed: Observed, start: Tensor, steps: int = 25) -> Fitted:

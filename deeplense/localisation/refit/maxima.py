@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
+from torch import Tensor
 
 ONE = 1.0
 """Squared distance, in a maximum's own errors, within which another fit has ended at that maximum."""
+WIDEST = (0.5, 0.5, 0.7)
+"""arcsec, arcsec, dex: no error is larger. What the image does not tell, the prior does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +26,34 @@ class Maxima:
     """(m, 3, 3)."""
     gain: np.ndarray
     """(m,) log-likelihood."""
+
+    @classmethod
+    def of(cls, image: Tensor, place: Tensor, covariance: Tensor, gain: Tensor) -> Maxima:
+        """From fits, whose covariances get the information of a prior as wide as `WIDEST`."""
+        prior = np.diag(1 / np.square(WIDEST))
+        wide = covariance.double().cpu().numpy() + 1e-12 * np.eye(len(WIDEST))
+        narrowed = np.linalg.inv(np.linalg.inv(wide) + prior)
+        return cls(image.cpu().numpy(), place.double().cpu().numpy(), narrowed, gain.double().cpu().numpy())
+
+    @classmethod
+    def joined(cls, parts: Sequence[Maxima]) -> Maxima:
+        """All of several."""
+        columns = ([getattr(part, field.name) for part in parts] for field in dataclasses.fields(cls))
+        return cls(*(np.concatenate(column) for column in columns))
+
+    def take(self, which: np.ndarray) -> Maxima:
+        return Maxima(*(getattr(self, field.name)[which] for field in dataclasses.fields(self)))
+
+    def best(self) -> np.ndarray:
+        """(k,) numbers of each image's largest gain, by image."""
+        order = np.lexsort((-self.gain, self.image))
+        return order[np.unique(self.image[order], return_index=True)[1]]
+
+    def of_best(self, near: float) -> Maxima:
+        """Those within `near` arcsec of the best one of their image."""
+        best = self.best()
+        own = best[np.searchsorted(self.image[best], self.image)]
+        return self.take(np.hypot(*(self.place - self.place[own])[:, :2].T) < near)
 
     def together(self, near: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Image (k,), place (3, k), covariance (k, 3, 3) and gain (k,) of k subhalos, an image's largest gain first.

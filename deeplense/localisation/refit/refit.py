@@ -1,10 +1,11 @@
-"""Lens, source and one subhalo fitted together, from each place where there may be one.
+"""Lens, source and subhalos fitted together, from each place where there may be one.
 
 Candidates are the network's detections, down to faint ones, and the best places of a linear scan (`scan.py`): the one
 knows heavy subhalos by their looks, the other weighs light ones to the last photon. Each is fitted with the lens and
 the source free. A likelihood may have several maxima within a pixel or two, as on either side of an arc: so the best
 fit of an image is repeated from places round it, and those that end near each other are one subhalo, whose place, mass
-and errors are those of all their maxima together.
+and errors are those of all their maxima together. Of sets whose images may have several subhalos the best fit then
+takes in others (`several.py`).
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from torch import Tensor
 from deeplense.localisation.detections import Detections
 from deeplense.localisation.refit.fit import Fitted, Observed, fit
 from deeplense.localisation.refit.maxima import Maxima
-from deeplense.localisation.refit.parameters import SUBHALO, Family
-from deeplense.localisation.refit.scan import Scan
+from deeplense.localisation.refit.parameters import Family
+from deeplense.localisation.refit.scan import GAIN, Scan
+from deeplense.localisation.refit.several import fit_several
 from deeplense.localisation.refit.smooth import better_of, fit_smooth
 from deeplense.localisation.refit.start import Glance
 from deeplense.localisation.truth import Scale
@@ -31,8 +33,6 @@ LIKELY = 0.02
 """Expected number of the least of them."""
 OF_SCAN = 3
 """Places of the scan that are fitted, of each image: in smooth images one in a hundred has three as good."""
-GAIN = 5.0
-"""Fall of chi^2 by the linear fit that the least of them promises."""
 SAME = 2.0
 """Pixels within which two fits are of one subhalo."""
 WORTH = 4.0
@@ -42,8 +42,6 @@ ROUND, DIRECTIONS = 0.1, 4
 STEPS = 15
 AT_ONCE = 512
 """Images that are held at once."""
-WIDEST = (0.5, 0.5, 0.7)
-"""arcsec, arcsec, dex: no error is larger. What the image does not tell, the prior does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,14 +93,12 @@ class Refit:
         rows, fitted = self._round(observed, smooth, rows, fitted)
         smooth = self._smooth_again(observed, smooth, rows, fitted)
         gain = 0.5 * (smooth.chi2[rows] - fitted.chi2)
-        covariance = fitted.covariance[:, len(family) :, len(family) :].cpu().numpy()
-        maxima = Maxima(
-            image=rows.cpu().numpy(),
-            place=fitted.vectors[:, len(family) :].double().cpu().numpy(),
-            covariance=_narrowed(covariance),
-            gain=gain.cpu().numpy(),
-        )
-        image, (x, y, log10_mass), covariance, best = maxima.together(SAME * family.lens_set.camera.pixel_scale)
+        own = slice(len(family), None)
+        maxima = Maxima.of(rows, fitted.vectors[:, own], fitted.covariance[:, own, own], gain)
+        near = SAME * family.lens_set.camera.pixel_scale
+        if family.lens_set.subhalos.most > 1:
+            maxima = fit_several(family, self.scan, observed, smooth, maxima, near)
+        image, (x, y, log10_mass), covariance, best = maxima.together(near)
         pixels = observed.flux.shape[1]
         reduced = (smooth.chi2 / (pixels - len(family))).cpu().numpy()
         return Refitted(reduced, image, x, y, log10_mass, covariance, best)
@@ -117,12 +113,8 @@ class Refit:
         said = np.stack([scale.from_cells(likely.x), scale.from_cells(likely.y), likely.log10_mass], 1)
         by_network = torch.as_tensor(said, dtype=torch.float32, device=device)
         rows = torch.as_tensor(likely.image - first, device=device)
-        best = self.scan(observed, smooth, OF_SCAN)
-        worth = best.gain > GAIN
-        mass = (best.square / self.family.mass_to_square()).clamp(min=1.0).log10().clamp(*self.family.masses)
-        by_scan = torch.stack([best.x, best.y, mass], 2)
-        image = torch.arange(len(worth), device=device)[:, None].expand_as(worth)[worth]
-        return torch.cat([rows, image]), torch.cat([by_network, by_scan[worth]])
+        of_scan, by_scan = self.scan.promising(observed, smooth, OF_SCAN)
+        return torch.cat([rows, of_scan]), torch.cat([by_network, by_scan])
 
     def _round(self, observed: Observed, smooth: Fitted, rows: Tensor, fitted: Fitted) -> tuple[Tensor, Fitted]:
         """The fits, and those of each image's best one repeated from places round it."""
@@ -150,9 +142,3 @@ class Refit:
             return smooth
         again = fit(self.family, observed.take(rows[chosen]), fitted.vectors[chosen][:, : len(self.family)], STEPS)
         return better_of(smooth, rows[chosen], again)
-
-
-def _narrowed(covariance: np.ndarray) -> np.ndarray:
-    """Covariances (m, 3, 3), with the information of a prior as wide as `WIDEST` added."""
-    prior = np.diag(1 / np.square(WIDEST))
-    return np.linalg.inv(np.linalg.inv(covariance + 1e-12 * np.eye(SUBHALO)) + prior)

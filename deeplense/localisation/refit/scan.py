@@ -25,6 +25,8 @@ SOFT = 0.08
 """arcsec within which a deflection grows no more: of the order of the Einstein radius of what can be seen at all."""
 APART = 3.0
 """Pixels between two maxima."""
+GAIN = 5.0
+"""Fall of chi^2 that makes a place worth a fit."""
 ROUND = 0.6
 """arcsec round the places within which pixels count."""
 
@@ -71,6 +73,14 @@ class Scan:
             own = self._gains(observed.take(place), fitted.vectors[place])
             parts.append(self._maxima(*own, most))
         return Places(*(torch.cat(columns)[:count] for columns in zip(*parts, strict=True)))
+
+    def promising(self, observed: Observed, fitted: Fitted, most: int) -> tuple[Tensor, Tensor]:
+        """Rows of the fits (m,) and subhalos (m, 3) that are worth a fit: `most` of each at most, in order of rows."""
+        best = self(observed, fitted, most)
+        worth = best.gain > GAIN
+        mass = (best.square / self.family.mass_to_square()).clamp(min=1.0).log10().clamp(*self.family.masses)
+        rows = torch.arange(len(worth), device=worth.device)[:, None].expand_as(worth)
+        return rows[worth], torch.stack([best.x, best.y, mass], 2)[worth]
 
     def _gains(self, observed: Observed, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Fall of chi^2 and squared Einstein radius at each place, (B, G)."""

@@ -1,4 +1,4 @@
-"""Sets with at most one subhalo, for networks that say where it is."""
+"""Sets with one subhalo, or a few, for networks that say where they are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from deeplense.simulation.cosmology import Cosmology
 from deeplense.simulation.instruments import WFC3_F160W, Camera, Gaussian
 from deeplense.simulation.lenses import ANY_ANGLE, Halo, Multipole, PowerLawHalo
 from deeplense.simulation.lights import Clumps, Magnitude, Sersic
-from deeplense.simulation.priors import Cartesian, Fixed, LogUniform, Polar, Uniform
+from deeplense.simulation.priors import Cartesian, Fixed, LogUniform, Poisson, Polar, Uniform
 from deeplense.simulation.profiles import TruncatedNFW
 from deeplense.simulation.sets.lensset import LensSet
 from deeplense.simulation.substructure import Bright, Equal, Subhalos, Vortex
@@ -53,6 +53,17 @@ def one_subhalo() -> LensSet:
             exposure=Fixed(1000.0),
             pixel_area=0.08**2,
         ),
+    )
+
+
+def few_subhalos() -> LensSet:
+    """The lenses of `one_subhalo` with two point masses in the mean: none, one or several.
+
+    Their number follows a Poisson law of mean 2, cut at 6, so that one in seven images of `cdm` has none.
+    """
+    single = one_subhalo()
+    return replace(
+        single, name="few_subhalos", version=1, subhalos=replace(single.subhalos, number=Poisson(2.0, most=6))
     )
 
 

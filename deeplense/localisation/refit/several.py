@@ -1,0 +1,127 @@
+"""Several subhalos of an image, fitted together with its lens and its source.
+
+The best fit of each image takes in another subhalo, from where the fit so far is linearly bettered most or where a
+subhalo by itself has been found, as long as that is worth it. In the end each is weighed by what the likelihood loses
+when all is fitted again without it, and goes if that is little: the first may have stood in for two others.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deeplense.localisation.refit.fit import Fitted, Observed, fit
+from deeplense.localisation.refit.maxima import Maxima
+from deeplense.localisation.refit.parameters import SUBHALO, Family
+from deeplense.localisation.refit.scan import Scan
+
+MOST = 8
+"""Subhalos of an image that are fitted together."""
+JOINS = 8.0
+"""Gain in log-likelihood from which on a subhalo is taken in: noise gives 5 or 6 at the best of all places."""
+OF_SCAN, OF_SINGLES = 2, 1
+"""Places from which the next one is sought, of each image."""
+STEPS = 15
+
+
+def fit_several(family: Family, scan: Scan, observed: Observed, smooth: Fitted, singles: Maxima, near: float) -> Maxima:
+    """The subhalos of n images: all those that are worth being taken in, and faint ones beside them.
+
+    Args:
+        smooth: the fits (n,) without any.
+        singles: where fits with one have ended.
+        near: arcsec within which two are one.
+    """
+    device = smooth.chi2.device
+    best = singles.best()
+    best = best[singles.gain[best] > JOINS]
+    if not len(best):
+        return singles
+    images = torch.as_tensor(singles.image[best], device=device)
+    start = torch.cat([smooth.vectors[images], _tensor(singles.place[best], smooth.vectors)], 1)
+    state = fit(family, observed.take(images), start, STEPS)
+    found = [singles.take(~np.isin(singles.image, singles.image[best]))]
+    for number in range(1, MOST + 1):
+        rows, places = _next(scan, observed.take(images), state, images, singles, near)
+        start = torch.cat([state.vectors[rows], places], 1)
+        more = fit(family, observed.take(images[rows]), start, STEPS)
+        gain = 0.5 * (state.chi2[rows] - more.chi2)
+        most = torch.zeros_like(state.chi2).scatter_reduce(0, rows, gain, "amax")
+        goes_on = (most > JOINS) & (number < MOST)
+        ends = ~goes_on
+        if number == 1:
+            alone = singles.take(np.isin(singles.image, images[ends].cpu().numpy()))
+            found.append(alone.of_best(near))
+        else:
+            found += _weighed(family, observed, smooth, state.take(ends), images[ends])
+        faint = ends[rows] & (_apart(state.vectors[rows, len(family) :], more.vectors[:, -SUBHALO:]) > near)
+        found.append(_last(more.take(faint), images[rows[faint]], gain[faint]))
+        if not goes_on.any():
+            break
+        is_best = (gain == most[rows]).nonzero()[:, 0]
+        first = torch.full_like(images, len(rows)).scatter_reduce(0, rows[is_best], is_best, "amin")
+        images, state = images[goes_on], more.take(first[goes_on])
+    return Maxima.joined(found)
+
+
+def _next(
+    scan: Scan, observed: Observed, state: Fitted, images: Tensor, singles: Maxima, near: float
+) -> tuple[Tensor, Tensor]:
+    """Rows of `state` (m,) and places of another subhalo (m, 3): of the scan, and of those found by themselves."""
+    width = len(scan.family)
+    rows, places = scan.promising(observed, state, OF_SCAN)
+    row_of = {int(image): row for row, image in enumerate(images.tolist())}
+    order = np.lexsort((-singles.gain, singles.image))
+    own = order[[singles.image[number] in row_of for number in order]]
+    single_rows = torch.tensor([row_of[image] for image in singles.image[own]], dtype=torch.int64, device=rows.device)
+    single_places = _tensor(singles.place[own], state.vectors)
+    far = _apart(state.vectors[single_rows, width:], single_places) > near
+    single_rows, single_places = single_rows[far], single_places[far]
+    rank = torch.arange(len(single_rows), device=rows.device) - torch.searchsorted(single_rows, single_rows)
+    single_rows, single_places = single_rows[rank < OF_SINGLES], single_places[rank < OF_SINGLES]
+    far = _apart(state.vectors[rows, width:], places) > near
+    return torch.cat([rows[far], single_rows]), torch.cat([places[far], single_places])
+
+
+def _weighed(family: Family, observed: Observed, smooth: Fitted, state: Fitted, images: Tensor) -> list[Maxima]:
+    """The subhalos of fits with several of them, each worth what is lost without it, and none of them too little.
+
+    Args:
+        observed: all images, (n,).
+        smooth: the fits of them without any.
+        state: those of `images` (m,).
+    """
+    subhalos = [slice(first, first + SUBHALO) for first in range(len(family), state.vectors.shape[1], SUBHALO)]
+    if not len(images) or len(subhalos) < 2:
+        return [_last(state, images, 0.5 * (smooth.chi2[images] - state.chi2))]
+    starts = (torch.cat([state.vectors[:, : own.start], state.vectors[:, own.stop :]], 1) for own in subhalos)
+    without = [fit(family, observed.take(images), start, STEPS) for start in starts]
+    gains = torch.stack([0.5 * (one.chi2 - state.chi2) for one in without], 1)  # (m, K)
+    least, weakest = gains.min(1)
+    stays = least > JOINS
+    found = [
+        Maxima.of(images[stays], state.vectors[stays, own], state.covariance[stays, own, own], gains[stays, place])
+        for place, own in enumerate(subhalos)
+    ]
+    for place, one in enumerate(without):
+        goes = ~stays & (weakest == place)
+        if goes.any():
+            found += _weighed(family, observed, smooth, one.take(goes), images[goes])
+    return found
+
+
+def _last(more: Fitted, images: Tensor, gain: Tensor) -> Maxima:
+    """The last subhalo of each fit."""
+    own = slice(more.vectors.shape[1] - SUBHALO, None)
+    return Maxima.of(images, more.vectors[:, own], more.covariance[:, own, own], gain)
+
+
+def _apart(subhalos: Tensor, place: Tensor) -> Tensor:
+    """Distance (m,) of a place (m, 3) from the nearest of several subhalos (m, 3 K), arcsec."""
+    several = subhalos.unflatten(1, (-1, SUBHALO))[..., :2]
+    return torch.linalg.vector_norm(several - place[:, None, :2], dim=2).amin(1)
+
+
+def _tensor(values: np.ndarray, like: Tensor) -> Tensor:
+    return torch.as_tensor(values, dtype=like.dtype, device=like.device)
