@@ -64,8 +64,8 @@ def run(tmp_path_factory):
 
 
 def test_a_turned_image_has_what_it_had(run, tmp_path, capsys):
-    folder, data = run
-    images = np.load(data / "images.npy")[:6]
+    folder, _ = run
+    images = np.load(rings_with_dots(tmp_path / "others", 6, seed=9) / "images.npy")
     expected = []
     for name, turned in (("upright", images), ("turned", np.rot90(images, 1, (1, 2))), ("mirrored", images[:, ::-1])):
         (tmp_path / name).mkdir()
@@ -95,8 +95,8 @@ def test_where_views_make_no_sense_is_refused(run, tmp_path):
     folder, data = run
     with pytest.raises(InputError, match="--tta is of the network's word alone"):
         EvaluateConfig(runs=(folder,), tta=True, refit=True)
-    located(data, tmp_path, "--name", "odd", "--epochs", "1", "--image-size", "31")
-    with pytest.raises(InputError, match="sees 31 px, an odd number"):
+    located(data, tmp_path, "--name", "odd", "--epochs", "1", "--image-size", "33")
+    with pytest.raises(InputError, match="sees 33 px, an odd number"):
         evaluate.main(EvaluateConfig(runs=(tmp_path / "odd",), tta=True))
     with pytest.raises(InputError, match="compared by what they say of images as they are"):
         evaluate.main(EvaluateConfig(runs=(folder, tmp_path / "odd"), tta=True))
