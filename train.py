@@ -48,7 +48,7 @@ def main(config: TrainConfig) -> None:
     )
     store, batches = session.make_batches(accelerator, config, task, images, split)
     session.prepare_network(accelerator, network, config)
-    way = session.way_of(accelerator, config, batches, checkpoint.state["step"] if checkpoint else 0)
+    way = session.way_of(accelerator, config, batches)
     facts = session.facts_of(accelerator, images, store, initialization, way)
 
     # The record of the run is on disk before its first step.

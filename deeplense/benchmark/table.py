@@ -36,11 +36,13 @@ def render(files: dict[str, dict[str, Any]]) -> str:
     """A Markdown table with a column for each file, and a line for each figure that one of them has."""
     columns = [dict(_rows(found)) for found in files.values()]
     names = list(dict.fromkeys(name for column in columns for name in column))
-    lines = [["", *(f"`{Path(file).name}`" for file in files)], ["---"] * (len(files) + 1)]
+    short = [Path(file).name for file in files]
+    called = dict(zip(files, short if len(set(short)) == len(short) else files, strict=True))
+    lines = [["", *(f"`{name}`" for name in called.values())], ["---"] * (len(files) + 1)]
     lines += [[name, *(column.get(name, "") for column in columns)] for name in names]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     missing = [
-        f"`{Path(file).name}` is without `{name}`: {reason}"
+        f"`{called[file]}` is without `{name}`: {reason}"
         for file, found in files.items()
         for name, reason in found["left_out"].items()
     ]

@@ -46,6 +46,10 @@ class All:
             raise InputError(f"--only {unknown[0]}: there is no such benchmark; there are {', '.join(PARTS)}")
         if self.table and self.json:
             raise InputError("--table renders files that are there, --json makes one: give one of them")
+        if self.json is not None and (self.json.is_dir() or not self.json.resolve().parent.is_dir()):
+            raise InputError(
+                f"--json {self.json}: is no file in a folder that is there: make the folder, or give another"
+            )
 
 
 PARTS: dict[str, tuple[Flags, Flags]] = {

@@ -45,9 +45,11 @@ class Localisation(Task):
         for flag, value, off in (
             ("--label-smoothing", config.optimization.label_smoothing, 0.0),
             ("--fpr", config.calibration.fpr, None),
+            ("--balance", config.optimization.balance, "none"),
+            ("--choose-by", config.optimization.choose_by, "auto"),
         ):
             if value != off:
-                raise InputError(f"{flag} {value:g}: is of --task classify, leave it out with --task locate")
+                raise InputError(f"{flag} {value}: is of --task classify, leave it out with --task locate")
         if config.model.orient:
             raise InputError("--orient: places are said of the image as it is: leave it out with --task locate")
         self._images: ImageSet | None = None

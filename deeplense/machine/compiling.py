@@ -22,6 +22,11 @@ _MOST_VARIANTS = 64
 """Shapes and structures of arguments that a function is compiled for."""
 
 
+def failed(error: BaseException) -> bool:
+    """Whether it is the compiler's own."""
+    return isinstance(error, torch._dynamo.exc.TorchDynamoException)
+
+
 @functools.cache
 def why_not(kind: str) -> str | None:
     """The reason, in a line, why nothing can be compiled for devices of type `kind`; None where it can.

@@ -21,7 +21,7 @@ from accelerate.utils import broadcast
 
 from deeplense.config import TrainConfig
 from deeplense.machine import compiling
-from deeplense.machine.remarks import hear_compiler, remark
+from deeplense.machine.remarks import first_line, hear_compiler, remark
 from deeplense.task import Task
 from deeplense.training.average import average_of, follow
 from deeplense.training.buffers import Buffers
@@ -137,6 +137,13 @@ class Learner:
             self._loss_of = torch.compile(self._eager_loss_of, dynamic=False, backend=compiling.BACKEND)
         else:
             self.plain.compile(dynamic=False, backend=compiling.BACKEND)
+
+    def does_without_compiler(self, error: RuntimeError) -> bool:
+        """Whether it was the compiler that failed, and is not asked again."""
+        ours = compiling.failed(error)
+        if ours:
+            self._do_without_compiler(first_line(error))
+        return ours
 
     def _do_without_compiler(self, reason: str) -> None:
         self._loss_of = self._eager_loss_of

@@ -138,10 +138,8 @@ class Trainer:
                 self.bar.write(f"epoch {position.epoch}: {told}{star}")
         self.save()
 
-    def _validate(self) -> Said:
-        """What the network says of the validation images, on all processes."""
-        self.learner.share_buffers()
-        outputs = predict(
+    def _predict(self) -> torch.Tensor:
+        return predict(
             self.learner.best,
             self.store,
             self.val_indices,
@@ -149,6 +147,16 @@ class Trainer:
             interrupt=lambda: self._check_in(False),
             precision=self.accelerator.autocast,
         )
+
+    def _validate(self) -> Said:
+        """What the network says of the validation images, on all processes."""
+        self.learner.share_buffers()
+        try:
+            outputs = self._predict()
+        except RuntimeError as error:  # validation has shapes of its own, which are compiled now
+            if not self.learner.does_without_compiler(error):
+                raise
+            outputs = self._predict()
         if not outputs.isfinite().all():
             step, way = self.position.step, remedy(self.folder / "checkpoints")
             raise TrainingError(f"the network's output is not finite at step {step}: {way}")

@@ -191,10 +191,13 @@ def prepare_network(accelerator: Accelerator, model: torch.nn.Module, config: Tr
     placed(model, accelerator.device, config.compute.channels_last)
 
 
-def way_of(accelerator: Accelerator, config: TrainConfig, batches: Batches, done: int = 0) -> Way:
-    """How the steps are to be run, of which `done` have been; after a warning, if that is not what was asked for."""
+def way_of(accelerator: Accelerator, config: TrainConfig, batches: Batches) -> Way:
+    """How the steps are to be run; after a warning, if that is not what was asked for.
+
+    By those of the whole run, however many have been: other code rounds otherwise, and what goes on must have its bits.
+    """
     optimization, compute = config.optimization, config.compute
-    steps = optimization.epochs * batches.steps - done
+    steps = optimization.epochs * batches.steps
     pixels = optimization.batch_size // accelerator.num_processes * config.data.image_size**2
     way, reason = choose(compute.compile, accelerator.device, accelerator.num_processes, steps, pixels, why_not)
     if reason is not None:

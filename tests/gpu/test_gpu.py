@@ -73,8 +73,9 @@ def image_set(count=256, kind="uint8", side=150):
     return ImageSet(pixels, np.arange(count) % 2, NO_SUB_OR_SUB, names, names)
 
 
-def batches_of(images, batch=32, parts=1, device=GPU, **data):
-    """The training batches of a set of images."""
+def batches_of(images, batch=32, parts=1, device=None, **data):
+    """The training batches of a set of images; None: on the GPU."""
+    device = GPU if device is None else device
     store = PixelStore(images, DataConfig(image_size=64, **data), device)
     labels = torch.from_numpy(images.labels).to(device)
     index = np.arange(len(images))
@@ -118,7 +119,7 @@ def test_2_pixels_are_those_of_a_cpu(kind):
     seen = []
     for device in (CPU, GPU):
         maps = affine(draws.to(device), 30.0, True)
-        pixels = to_unit(stored.to(device), 1, "auto")
+        pixels = to_unit(stored.to(device), 1, math.nan)
         seen.append([pixels, maps, resample(pixels, maps, 64), resample(pixels, None, 64, "log", 0.8, True)])
     for own, expected in zip(seen[1], seen[0], strict=True):
         assert own.dtype == expected.dtype
@@ -167,7 +168,7 @@ def fresh_images():
     stream = ImageStream("model_i", device="cuda")
     for start in itertools.count(step=32):
         counts, draws = stream.span(start, start + 32)
-        yield resample(to_unit(counts, 1, "auto"), None, 64), draws.label
+        yield resample(to_unit(counts, 1, math.nan), None, 64), draws.label
 
 
 def everything(own):
@@ -260,7 +261,7 @@ def test_7_memory_is_flat():
     images = image_set(4096, side=64)
     batches = batches_of(images, 128, placement="auto")
     assert batches.store.on_device is not None
-    assert batches.store.on_device.numel() <= torch.cuda.mem_get_info()[1] / 2
+    assert batches.store.on_device[0].numel() <= torch.cuda.mem_get_info()[1] / 2
     own = learner(batch_size=128, ema_decay=0.99)
     held, items, allocated = torch.cuda.memory_allocated(), endless(batches), []
     torch.cuda.reset_peak_memory_stats()

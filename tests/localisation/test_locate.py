@@ -180,6 +180,8 @@ def test_what_does_not_fit_is_refused_in_a_line(run, tmp_path, lenses):
         located(lenses, tmp_path, "--name", "folders")
     with pytest.raises(InputError, match=r"--label-smoothing 0.1: is of --task classify, leave it out"):
         located(data, tmp_path, "--name", "smoothed", "--label-smoothing", "0.1")
+    with pytest.raises(InputError, match=r"--balance loss: is of --task classify, leave it out"):
+        located(data, tmp_path, "--name", "even", "--balance", "loss")
     with pytest.raises(InputError, match=r"--turn-test: .* was trained to locate, which has no such thing: leave"):
         evaluate.main(EvaluateConfig(runs=(folder,), turn_test=True))
     with pytest.raises(InputError, match=r"--task classfy: there is no such task; there are classify, locate"):

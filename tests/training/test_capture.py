@@ -340,6 +340,29 @@ def test_a_compiler_that_fails_is_done_without(lenses, tmp_path, monkeypatch, wh
     assert not differing(everything(plain.learner), everything(own.learner))
 
 
+def test_a_compiler_that_fails_in_validation_is_done_without(lenses, tmp_path, monkeypatch):
+    """Whose batches have a shape of their own, and which comes when an epoch of work is done."""
+    graphs = []
+
+    def fails_at_second(graph, inputs):
+        graphs.append(graph)
+        if len(graphs) > 1:
+            raise ValueError("no kernel for this shape")
+        return graph.forward
+
+    backend = aot_autograd(fw_compiler=fails_at_second, bw_compiler=lambda graph, inputs: graph.forward)
+    monkeypatch.setattr(compiling, "BACKEND", backend)
+    torch._dynamo.reset()
+    own = trainer_of(lenses, tmp_path, COMPILED, ema_decay=0.9)
+    own.train_epoch()
+    assert not remarks._made
+    own._validate()
+    (said,) = remarks._made
+    assert said.startswith("--compile has no effect, training runs eagerly: ")
+    assert "no kernel for this shape" in said
+    own.train_epoch()
+
+
 def test_functions_of_too_many_shapes_are_told_of(monkeypatch):
     """torch says so in its log alone, and the record of a run would not know."""
     monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
