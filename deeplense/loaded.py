@@ -190,8 +190,7 @@ class Localiser(Run):
             InputError: one of the images cannot be used, or they are not square or of several sizes.
         """
         found, _, said, look = self._said(self.card, images, batch_size, bad_images, bad_pixels)
-        cells = (self.card.image_size + CELL - 1) // CELL
-        outputs = said.reshape(len(said), -1, cells, cells)
+        outputs = self.card.words(said)
         scale, findings = self.card.lengths(found), self.card.findings(outputs, mass_edges(None))
         likely = findings.probability >= min_probability
         own: Detections = findings.detections.take(likely)

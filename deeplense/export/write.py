@@ -28,7 +28,6 @@ from deeplense.evaluation.card import Card
 from deeplense.evaluation.predict import predict
 from deeplense.localisation.card import LocaliserCard
 from deeplense.localisation.maps import physical
-from deeplense.localisation.network import CELL
 from deeplense.network.features import Looks, Watched
 from deeplense.scores.familiarity import Familiarity, arrays_of
 from deeplense.tasks import load_run
@@ -90,7 +89,7 @@ class FromPixels(torch.nn.Module):
 
     def _words(self, said: torch.Tensor, side: int) -> torch.Tensor:
         if isinstance(self.card, LocaliserCard):
-            cells = (self.card.image_size + CELL - 1) // CELL
+            cells = self.card.cells
             return physical(said.unflatten(1, (-1, cells, cells)) if said.ndim == 2 else said, self.card, side)
         assert isinstance(self.card, ModelCard)
         logits = said / (self.card.temperature or 1.0)

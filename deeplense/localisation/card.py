@@ -13,7 +13,7 @@ from deeplense.evaluation.card import Card
 from deeplense.localisation.detections import Detections, detect
 from deeplense.localisation.likelihood import expected_between
 from deeplense.localisation.matching import match
-from deeplense.localisation.network import LOG_DENSITY
+from deeplense.localisation.network import CELL, LOG_DENSITY
 from deeplense.localisation.promise import Promise, sigma_factor
 from deeplense.localisation.scores import Findings, pairs
 from deeplense.localisation.truth import Scale, TrueSubhalos, scale_of
@@ -42,6 +42,15 @@ class LocaliserCard(Card):
         """See `Card.read`."""
         own = {name: tuple(content[name]) for name in ("any_promise", "detection_promise")}
         return super().read({**content, **own})
+
+    @property
+    def cells(self) -> int:
+        """Cells along a side of what the network says, of which the last one is cut where pixels are odd."""
+        return (self.image_size + CELL - 1) // CELL
+
+    def words(self, said: torch.Tensor) -> torch.Tensor:
+        """What `predict` gives, (n, ...), as the network says it: (n, 6, h, w)."""
+        return said.reshape(len(said), -1, self.cells, self.cells)
 
     def lengths(self, images: ImageSet) -> Scale:
         """How lengths are measured in images, which may not be those of the run: by their own pixels."""

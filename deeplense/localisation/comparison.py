@@ -21,7 +21,6 @@ from deeplense.evaluation.predict import predict, scoring_device
 from deeplense.evaluation.scored import common_images
 from deeplense.files import replacing, write_json
 from deeplense.localisation.card import LocaliserCard
-from deeplense.localisation.network import CELL
 from deeplense.localisation.scores import RATES, bin_of, heaviest, mass_edges, placed, score
 from deeplense.localisation.truth import TrueSubhalos, read_truth
 from deeplense.scores.detection import threshold_at
@@ -79,9 +78,9 @@ def compare_runs(runs: Sequence[Trained], asked: EvaluateConfig) -> None:
 
 
 def _located(name: str, card: LocaliserCard, said: Any, images: ImageSet, truth: TrueSubhalos) -> Contestant:
-    cells, scale = (card.image_size + CELL - 1) // CELL, card.lengths(images)
+    scale = card.lengths(images)
     seen = truth.seen(scale.half)
-    findings = card.findings(said.reshape(len(said), -1, cells, cells), mass_edges(truth))
+    findings = card.findings(card.words(said), mass_edges(truth))
     near = placed(findings.detections, seen, scale, len(findings.expected))
     return Contestant(name, findings.expected, near, score(findings, seen, scale))
 

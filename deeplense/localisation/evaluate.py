@@ -17,7 +17,7 @@ from deeplense.evaluation.foreign import Foreignness, Heed, look_up
 from deeplense.localisation.card import LocaliserCard
 from deeplense.localisation.limit import limit_of
 from deeplense.localisation.located import Located
-from deeplense.localisation.network import CELL, LOG_DENSITY
+from deeplense.localisation.network import LOG_DENSITY
 from deeplense.localisation.refit.refit import Refitted
 from deeplense.localisation.refit.stage import Stage, family_set, how_well, stage_of
 from deeplense.localisation.scores import Findings, mass_edges, score
@@ -99,8 +99,7 @@ def evaluate(
     said, look = predict_and_look(trained.network, scored.store, indices, known, batch_size, accelerator, views)
     if accelerator is not None and not accelerator.is_main_process:
         return None
-    cells = (card.image_size + CELL - 1) // CELL
-    outputs = said.reshape(len(said), -1, cells, cells)
+    outputs = card.words(said)
     foreign = None if look is None else Foreignness.of(look, heed, scored.title)
     if foreign is not None:
         rows = np.flatnonzero(~foreign.left_out)

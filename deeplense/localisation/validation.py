@@ -13,7 +13,6 @@ from deeplense.errors import InputError
 from deeplense.evaluation.predict import predict
 from deeplense.evaluation.scored import own_images
 from deeplense.localisation.card import LocaliserCard
-from deeplense.localisation.network import CELL
 from deeplense.localisation.truth import Scale, TrueSubhalos, read_truth
 from deeplense.task import Trained
 
@@ -30,9 +29,7 @@ class Validation:
     def words(self, network: torch.nn.Module, card: LocaliserCard, batch_size: int | None = None) -> torch.Tensor:
         """What `network` says of them, (n, 6, h, w), on its device."""
         store = card.store(self.images, next(network.parameters()).device)
-        said = predict(network, store, self.indices, batch_size)
-        cells = (card.image_size + CELL - 1) // CELL
-        return said.reshape(len(said), -1, cells, cells)
+        return card.words(predict(network, store, self.indices, batch_size))
 
 
 def validation_of(

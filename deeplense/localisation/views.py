@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 import torch
@@ -52,7 +53,7 @@ def together(words: torch.Tensor) -> torch.Tensor:
     place = mean(dx), mean(dy)
     apart = 0.5 * ((dx - place[0]) ** 2 + (dy - place[1]) ** 2)  # along one axis
     parts = {
-        LOG_DENSITY: density.logsumexp(0) - torch.tensor(float(len(words))).log(),
+        LOG_DENSITY: density.logsumexp(0) - math.log(len(words)),
         DX: place[0],
         DY: place[1],
         LOG_SIGMA: 0.5 * mean((2 * sigma).exp() + apart).log(),

@@ -63,3 +63,14 @@ def test_images_are_apart_and_there_may_be_none():
     assert place[0].tolist() == [0.0, 0.05]
     nothing = Maxima(np.zeros(0, int), np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros(0))
     assert [part.size for part in nothing.together(0.16)] == [0, 0, 0, 0]
+
+
+def test_maxima_are_taken_and_joined():
+    one = maxima((1, 0, 1, 9.0, 2), (0, 3, 4, 9.0, 1), (1, 6, 7, 9.0, 5))
+    assert list(one.best()) == [1, 2]  # by image
+    assert list(one.take(one.image == 1).gain) == [2.0, 5.0]
+    near = one.of_best(2.0)  # of image 1 the other one is 6 arcsec off along each axis
+    assert list(near.gain) == [1.0, 5.0]
+    joined = Maxima.joined([one, one.take(np.array([0]))])
+    assert list(joined.image) == [1, 0, 1, 1]
+    assert joined.covariance.shape == (4, 3, 3)

@@ -99,16 +99,3 @@ def test_nothing_is_added_to_an_image_with_one():
     counted = np.bincount(image[gain > JOINS], minlength=COUNT)
     assert (counted == 1).sum() > COUNT / 2
     assert (counted > 1).sum() <= 1
-
-
-def test_maxima_are_taken_and_joined():
-    one = Maxima(
-        np.array([1, 0, 1]), np.arange(9.0).reshape(3, 3), np.tile(np.eye(3), (3, 1, 1)), np.array([2.0, 1, 5])
-    )
-    assert list(one.best()) == [1, 2]  # by image
-    assert list(one.take(one.image == 1).gain) == [2.0, 5.0]
-    near = one.of_best(2.0)  # of image 1 the other one is 6 arcsec off along each axis
-    assert list(near.gain) == [1.0, 5.0]
-    joined = Maxima.joined([one, one.take(np.array([0]))])
-    assert list(joined.image) == [1, 0, 1, 1]
-    assert joined.covariance.shape == (4, 3, 3)

@@ -21,6 +21,8 @@ ENOUGH = 0.02
 TRIALS = 3
 """Steps that are tried with the same derivatives, each shorter than the one before."""
 STIFFEST = 1e6
+STEPS = 15
+"""Of a fit that starts near its end."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from deeplense.localisation.detections import Detections
-from deeplense.localisation.refit.fit import Fitted, Observed, fit
+from deeplense.localisation.refit.fit import STEPS, Fitted, Observed, fit
 from deeplense.localisation.refit.maxima import Maxima
 from deeplense.localisation.refit.parameters import Family
 from deeplense.localisation.refit.scan import GAIN, Scan
@@ -39,7 +39,6 @@ WORTH = 4.0
 """Gain in log-likelihood from which on the best fit of an image is repeated from places round it."""
 ROUND, DIRECTIONS = 0.1, 4
 """arcsec to those places, and how many there are."""
-STEPS = 15
 AT_ONCE = 512
 """Images that are held at once."""
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deeplense.localisation.refit.fit import Fitted, Observed, fit
+from deeplense.localisation.refit.fit import STEPS, Fitted, Observed, fit
 from deeplense.localisation.refit.maxima import Maxima
 from deeplense.localisation.refit.parameters import SUBHALO, Family
 from deeplense.localisation.refit.scan import Scan
@@ -22,7 +22,6 @@ JOINS = 8.0
 """Gain in log-likelihood from which on a subhalo is taken in: noise gives 5 or 6 at the best of all places."""
 OF_SCAN, OF_SINGLES = 2, 1
 """Places from which the next one is sought, of each image."""
-STEPS = 15
 
 
 def fit_several(family: Family, scan: Scan, observed: Observed, smooth: Fitted, singles: Maxima, near: float) -> Maxima:
@@ -68,20 +67,25 @@ def fit_several(family: Family, scan: Scan, observed: Observed, smooth: Fitted, 
 def _next(
     scan: Scan, observed: Observed, state: Fitted, images: Tensor, singles: Maxima, near: float
 ) -> tuple[Tensor, Tensor]:
-    """Rows of `state` (m,) and places of another subhalo (m, 3): of the scan, and of those found by themselves."""
+    """Rows of `state` (m,) and places of another subhalo (m, 3): of the scan, and of those found by themselves.
+
+    Args:
+        images: of the rows, ascending.
+    """
     width = len(scan.family)
-    rows, places = scan.promising(observed, state, OF_SCAN)
-    row_of = {int(image): row for row, image in enumerate(images.tolist())}
-    order = np.lexsort((-singles.gain, singles.image))
-    own = order[[singles.image[number] in row_of for number in order]]
-    single_rows = torch.tensor([row_of[image] for image in singles.image[own]], dtype=torch.int64, device=rows.device)
-    single_places = _tensor(singles.place[own], state.vectors)
-    far = _apart(state.vectors[single_rows, width:], single_places) > near
-    single_rows, single_places = single_rows[far], single_places[far]
-    rank = torch.arange(len(single_rows), device=rows.device) - torch.searchsorted(single_rows, single_rows)
-    single_rows, single_places = single_rows[rank < OF_SINGLES], single_places[rank < OF_SINGLES]
-    far = _apart(state.vectors[rows, width:], places) > near
-    return torch.cat([rows[far], single_rows]), torch.cat([places[far], single_places])
+
+    def apart(rows: Tensor, places: Tensor) -> Tensor:
+        return _apart(state.vectors[rows, width:], places) > near
+
+    ordered = singles.take(np.lexsort((-singles.gain, singles.image)))
+    image, by_single = torch.as_tensor(ordered.image, device=images.device), _tensor(ordered.place, state.vectors)
+    of_single = torch.searchsorted(images, image).clamp(max=len(images) - 1)
+    own = (images[of_single] == image) & apart(of_single, by_single)
+    of_single, by_single = of_single[own], by_single[own]
+    rank = torch.arange(len(of_single), device=images.device) - torch.searchsorted(of_single, of_single)
+    of_scan, by_scan = scan.promising(observed, state, OF_SCAN)
+    first, far = rank < OF_SINGLES, apart(of_scan, by_scan)
+    return torch.cat([of_scan[far], of_single[first]]), torch.cat([by_scan[far], by_single[first]])
 
 
 def _weighed(family: Family, observed: Observed, smooth: Fitted, state: Fitted, images: Tensor) -> list[Maxima]:

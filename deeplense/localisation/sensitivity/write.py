@@ -22,7 +22,6 @@ from deeplense.figures.localisation import plot_sensitivity_map
 from deeplense.files import replacing, write_json
 from deeplense.localisation.card import LocaliserCard
 from deeplense.localisation.detections import detect
-from deeplense.localisation.network import CELL
 from deeplense.localisation.refit.stage import set_of
 from deeplense.localisation.sensitivity.found import FPR, SensitivityMap, look_for_all, masses_of
 from deeplense.localisation.sensitivity.lens import lens_of
@@ -84,8 +83,7 @@ def _threshold(trained: Trained, card: LocaliserCard, device: torch.device) -> f
     if images.labels is None or not smooth:
         raise InputError(f"--sensitivity-map: {trained.folder} has no smooth validation images for a threshold")
     indices = indices[np.isin(images.labels[indices], smooth)]
-    cells = (card.image_size + CELL - 1) // CELL
-    said = predict(trained.network, card.store(images, device), indices).reshape(len(indices), -1, cells, cells)
+    said = card.words(predict(trained.network, card.store(images, device), indices))
     strongest = np.zeros(len(indices))
     detections = detect(said)
     np.maximum.at(strongest, detections.image, detections.expected)
