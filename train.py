@@ -73,7 +73,7 @@ def main(config: TrainConfig) -> None:
         log = session.only_first(accelerator, lambda: MetricsLog(folder / "metrics.jsonl", trainer.position.log_bytes))
         tracker = session.only_first(accelerator, lambda: Tracker(accelerator, config, folder, facts))
         if tracker is not None:
-            session.announce(config, images, split, batches, network, facts, way, folder, tracker.where())
+            session.announce(config, task, images, split, batches, network, facts, way, folder, tracker.where())
 
         stop = StopRequest()
         stop.listen()

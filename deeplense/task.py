@@ -18,6 +18,7 @@ import torch
 from deeplense.config import EvaluateConfig, TrainConfig
 from deeplense.data.batches import PixelStore, Targets
 from deeplense.data.imageset import ImageSet
+from deeplense.data.split import Split
 from deeplense.errors import InputError
 from deeplense.evaluation.best import load_best, read_best
 from deeplense.evaluation.card import Card
@@ -114,6 +115,10 @@ class Task(ABC):
         Raises:
             InputError: the set does not have what is to be learned.
         """
+
+    def about(self, images: ImageSet, split: Split) -> dict[str, str]:
+        """What is to be known of the images before training, by a word each: lines beside the loop's own."""
+        return {}
 
     @abstractmethod
     def network(self) -> torch.nn.Module:

@@ -17,6 +17,7 @@ from deeplense.classification.outputs import loss_function, probabilities
 from deeplense.config import EvaluateConfig, TrainConfig
 from deeplense.data.batches import Targets
 from deeplense.data.imageset import ImageSet
+from deeplense.data.split import Split
 from deeplense.errors import InputError
 from deeplense.network.model import build_model
 from deeplense.scores.calibration import NOT_CALIBRATED, calibrate, refuse_rate
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 RARE = 0.05
 """Share of the images below which a class is one to be found, and its average precision says more than ROC AUC."""
+
+UNEVEN = 3
+"""Ratio of the largest class to the smallest from which on it is said."""
 
 VALIDATION_SCORES = ("roc_auc", "roc_auc_low", "roc_auc_high", "accuracy", "average_precision", "brier", "ece")
 """What `metrics.jsonl` has of each epoch beside the loss."""
@@ -49,6 +53,23 @@ class Classification(Task):
         self.chosen_by: str = config.optimization.choose_by
         self.weights: torch.Tensor | None = None
         """(K,) of the images of each class in the loss."""
+
+    def about(self, images: ImageSet, split: Split) -> dict[str, str]:
+        """Which class a probability is of, and what becomes of classes of unequal size."""
+        lines = {"positive class: ": self.classes[1]} if len(self.classes) == 2 else {}
+        if images.labels is None or not len(split.train):
+            return lines
+        counts = np.bincount(images.labels[split.train], minlength=len(self.classes))
+        ratio = counts.max() / max(counts.min(), 1)
+        if ratio <= UNEVEN:
+            return lines
+        how = {
+            "none": "learned from as they are (--balance batches draws them evenly)",
+            "loss": "in the loss rare ones count more",
+            "batches": "drawn evenly",
+        }[self.config.optimization.balance]
+        most, least = self.classes[counts.argmax()], self.classes[counts.argmin()]
+        return {**lines, "balance": f"{ratio:.1f} images of {most} to 1 of {least}: {how}"}
 
     def network(self) -> torch.nn.Module:
         return build_model(len(self.classes), self.config.data.channels, self.config.model.orient)

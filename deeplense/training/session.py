@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import joblib
-import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
@@ -231,6 +230,7 @@ def facts_of(
 
 def announce(
     config: TrainConfig,
+    task: Task,
     images: ImageSet,
     split: Split,
     batches: Batches,
@@ -248,14 +248,14 @@ def announce(
     lines = {
         "images": f"{len(images)} of {describe(images.pixels)}, from {config.data.data}",
         "pixels": say_scale(images, batches.store.scale),
-        **({"positive class: ": images.classes[1]} if len(images.classes) == 2 else {}),
+        **task.about(images, split),
         **{f"  {part}": said for part, said in counts.items()},
         **({"  online": f"{config.simulation.epoch_images} fresh ones an epoch"} if config.simulation.online else {}),
-        **({"balance": imbalance} if (imbalance := _imbalance(images, split, config)) else {}),
         "batch": f"{optimization.batch_size} = {facts['world_size']} process(es) x {optimization.grad_accum} part(s) x "
         f"{share // optimization.grad_accum}",
         "steps": f"{batches.steps} an epoch, {batches.steps * optimization.epochs} in {optimization.epochs} epochs",
-        "network": f"ResNet-18, {parameters:,} parameters, from {facts['effective_initialization']} weights",
+        "network": f"{task.card_type.architecture}, {parameters:,} parameters, from "
+        f"{facts['effective_initialization']} weights",
         "device": f"{facts['device']}, precision {facts['effective_precision']}, pixels on the "
         f"{facts['effective_placement']}",
         **({"each step": way.said} if way.said else {}),
@@ -266,22 +266,6 @@ def announce(
     mention_strangers(images, batches.store.scale)
     if facts["initialization_warning"]:
         warn(facts["initialization_warning"])
-
-
-def _imbalance(images: ImageSet, split: Split, config: TrainConfig) -> str:
-    """What is to be said of classes of unequal size; nothing up to a ratio of three."""
-    if images.labels is None or not len(split.train):
-        return ""
-    counts = np.bincount(images.labels[split.train], minlength=len(images.classes))
-    ratio = counts.max() / max(counts.min(), 1)
-    if ratio <= 3:
-        return ""
-    how = {
-        "none": "learned from as they are (--balance batches draws them evenly)",
-        "loss": "in the loss rare ones count more",
-        "batches": "drawn evenly",
-    }[config.optimization.balance]
-    return f"{ratio:.1f} images of {images.classes[counts.argmax()]} to 1 of {images.classes[counts.argmin()]}: {how}"
 
 
 def warn(message: str) -> None:

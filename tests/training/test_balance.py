@@ -15,7 +15,6 @@ from deeplense.data.split import Split
 from deeplense.data.store import PixelStore
 from deeplense.errors import InputError
 from deeplense.scores.metrics import recall_at_precision, score
-from deeplense.training.session import _imbalance
 
 CPU = torch.device("cpu")
 
@@ -104,14 +103,20 @@ def test_weights_are_chosen_by_what_tells():
         assert (task.rank(better) > task.rank(worse)) == wins
 
 
+def said(images, split, **settings):
+    about = Classification(config(**settings), images.classes).about(images, split)
+    assert about["positive class: "] == "b"
+    return about.get("balance", "")
+
+
 def test_imbalance_is_said():
     images = image_set((200, 8))
     split = Split(np.arange(208), np.arange(0), np.arange(0))
-    assert _imbalance(images, split, config()) == (
+    assert said(images, split) == (
         "25.0 images of a to 1 of b: learned from as they are (--balance batches draws them evenly)"
     )
-    assert _imbalance(images, split, config(balance="batches")).endswith("drawn evenly")
-    assert _imbalance(image_set((30, 10)), Split(np.arange(40), np.arange(0), np.arange(0)), config()) == ""
+    assert said(images, split, balance="batches").endswith("drawn evenly")
+    assert said(image_set((30, 10)), Split(np.arange(40), np.arange(0), np.arange(0))) == ""
 
 
 def test_online_batches_are_even_already():
