@@ -106,7 +106,6 @@ def measure(wanted: Locate) -> dict[str, Any]:
     if "yolo" in wanted.against:
         boxes.command()
     field = _Field(wanted)
-    threads = torch.get_num_threads()
     torch.set_num_threads(boxes.THREADS)
     results = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -117,7 +116,6 @@ def measure(wanted: Locate) -> dict[str, Any]:
                 "yolo": lambda: field.yolo(Path(temporary).resolve()),
             }
             results[name] = ways[name]()
-    torch.set_num_threads(threads)
     return about(wanted, "cpu", "torch") | {"threads": boxes.THREADS, "results": results}
 
 

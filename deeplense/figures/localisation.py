@@ -79,7 +79,7 @@ def plot_found_by_distance(file: Path, by_distance: Sequence[Content], title: st
 @mpl.rc_context(STYLE)
 def plot_froc(file: Path, froc: Sequence[Content], edges: np.ndarray, title: str) -> None:
     """Subhalos found and placed, against false detections an image."""
-    figure = Figure(figsize=(4.2, 3.2), layout="constrained")
+    figure = Figure(figsize=(5.4, 3.2), layout="constrained")
     axes = figure.subplots()
     false = np.array([row["false_an_image"]["rate"] for row in froc])
     for place in range(len(edges) - 1):
@@ -89,9 +89,11 @@ def plot_froc(file: Path, froc: Sequence[Content], edges: np.ndarray, title: str
             axes.plot(false, [rate["rate"] for rate in own], ".-", color=COLORS[place % len(COLORS)], label=label)
     axes.plot(false, [row["found"]["rate"] for row in froc], ".-", color="black", label="all")
     axes.plot(false, [row["found_by_chance"] for row in froc], ":", color="0.5", label="all, by chance")
-    axes.set(xlabel="false detections an image", ylabel="share of subhalos", ylim=(-0.02, 1.02), xscale="log")
+    axes.set(xlabel="false detections an image", ylabel="share of subhalos", ylim=(-0.02, 1.02))
+    if (false > 0).any():
+        axes.set_xscale("log")
     axes.set_title(title)
-    axes.legend(fontsize=6.5, loc="upper left")
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     figure.savefig(file)
 
 
