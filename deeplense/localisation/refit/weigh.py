@@ -54,7 +54,7 @@ class Weighing:
         number = len(network.expected)
         of_one = evidence - _of_others(evidence, detections.image, number) if self.single else evidence
         probability = _law(self.detection_law, of_one, word)
-        order = np.lexsort((-evidence, -probability, detections.image))  # of certain ones the stronger first
+        order = np.lexsort((-probability, detections.image))
         probability = probability[order]
         detections = dataclasses.replace(
             detections,
