@@ -23,7 +23,7 @@ CONFIG = TrainConfig(
     preset="locate",
     task="locate",
     data=DataConfig(data="one_subhalo", image_size=56, crop=0.7, stretch="log", standardize=True),
-    simulation=SimulationConfig(count=16_000, online=True, epoch_images=7_500),
+    simulation=SimulationConfig(count=16_000, online=True, epoch_images=7_500, crowd=4.0),
     split=SplitConfig(val_fraction=0.1, test_fraction=0.75),
     augment=AugmentConfig(rotation=0.0, flips=False),
     model=ModelConfig(init="random"),

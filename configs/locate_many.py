@@ -14,4 +14,5 @@ CONFIG = replace(
     locate_best.CONFIG,
     preset="locate-many",
     data=replace(locate_best.CONFIG.data, data="hst", image_size=100),
+    simulation=replace(locate_best.CONFIG.simulation, crowd=0.0),  # there are many already
 )

@@ -114,12 +114,20 @@ class SimulationConfig(_Settings):
     """Simulate each training batch fresh on the device; validation and test images stay fixed."""
     epoch_images: int = 10_000
     """Training images that --online calls an epoch."""
+    crowd: float = 0.0
+    """With --online: subhalos that an image with substructure has in the mean in the first part of the training, so
+    that each teaches more; 0: as many as the set says, from the start."""
+    crowd_part: float = 0.75
+    """How long that part is, of all."""
 
     def __post_init__(self) -> None:
         _require(self.count >= 1, f"--count {self.count}: give the number of images, 1 or more")
         _require(len(set(self.classes)) >= 2, f"--classes {' '.join(self.classes)}: give two or more")
         _require(self.simulation_seed >= 0, f"--simulation-seed {self.simulation_seed}: give 0 or more")
         _require(self.epoch_images >= 1, f"--epoch-images {self.epoch_images}: give 1 or more")
+        _require(0 <= self.crowd <= 50, f"--crowd {self.crowd:g}: give the mean number of subhalos, 0 to 50")
+        _require(self.online or not self.crowd, f"--crowd {self.crowd:g} is of images made afresh: give --online")
+        _require(0 < self.crowd_part < 1, f"--crowd-part {self.crowd_part:g}: give a part of the training, 0 to 1")
 
 
 @dataclasses.dataclass(frozen=True)

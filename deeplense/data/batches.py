@@ -107,6 +107,19 @@ class TrainBatches:
 
 
 @dataclasses.dataclass(frozen=True)
+class Crowd:
+    """What the first steps of a run see in place of its images: the same lenses with many subhalos in each.
+
+    Each of these teaches as much as one by itself, so that a network learns their looks from a fraction of the images.
+    How rare they are it learns in the steps after that.
+    """
+
+    stream: ImageStream
+    steps: int
+    """Of the whole run."""
+
+
+@dataclasses.dataclass(frozen=True)
 class StreamBatches:
     """Training batches that are simulated on the device when they are needed.
 
@@ -124,6 +137,7 @@ class StreamBatches:
     epoch_images: int
     rank: int = 0
     world: int = 1
+    crowd: Crowd | None = None
 
     @property
     def steps(self) -> int:
@@ -137,11 +151,17 @@ class StreamBatches:
     def raw(self, epoch: int, start: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor, Draws]]:
         """Of the same items, counts (B, 1, H, W), draws of the augmentation (B, 3), and the truth."""
         share = self.batch_size // (self.world * self.parts)
-        for step in range(start, self.steps):
-            for first in own_places(epoch * self.steps + step, self.batch_size, self.rank, self.world, self.parts):
+        for step in range(epoch * self.steps + start, (epoch + 1) * self.steps):
+            early = self.crowd is not None and step < self.crowd.steps
+            stream = self.crowd.stream if self.crowd is not None and early else self.stream
+            for first in own_places(step, self.batch_size, self.rank, self.world, self.parts):
                 numbers = torch.arange(first, first + share, device=self.store.device)
-                counts, truth = self.stream.images(numbers)
-                yield counts, self.stream.uniforms(numbers), truth
+                counts, truth = stream.images(numbers)
+                yield counts, self.stream.uniforms(numbers), self._with_room(truth)
+
+    def _with_room(self, truth: Draws) -> Draws:
+        """With places for as many subhalos in any step: a captured step has one shape."""
+        return truth if self.crowd is None else truth.with_room(max(self.crowd.stream.places, self.stream.places))
 
     def seen(self, counts: torch.Tensor, draws: torch.Tensor, truth: Draws) -> tuple[torch.Tensor, Any]:
         """The images and targets of an item of `raw`."""

@@ -87,6 +87,13 @@ class Draws:
         """The same lenses with some of their subhalos."""
         return replace(self, **{name: getattr(self, name)[:, start:stop] for name in _PER_SUBHALO})
 
+    def with_room(self, places: int) -> Draws:
+        """The same, with places for so many subhalos in each image at least."""
+        more = places - self.mass.shape[1]
+        if more <= 0:
+            return self
+        return replace(self, **{name: torch.nn.functional.pad(getattr(self, name), (0, more)) for name in _PER_SUBHALO})
+
     def to(self, device: torch.device | str) -> Draws:
         """The same on another device."""
         return Draws.combine([self], lambda parts: parts[0].to(device))

@@ -40,6 +40,8 @@ class ImageStream:
         self.simulator = Simulator(lens_set, found, seed, device, purpose="stream")
         self.classes = found.names
         self.device = self.simulator.device
+        self.places = lens_set.subhalos.most
+        """For subhalos, in each image."""
 
     def images(self, numbers: Tensor) -> tuple[Tensor, Draws]:
         """Counts (B, C, H, W) float32 and the truth of images `numbers`, (B,) int64 on the stream's device.

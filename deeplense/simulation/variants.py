@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,9 @@ from deeplense.errors import InputError
 from deeplense.simulation.gallery import Pictures, open_gallery
 from deeplense.simulation.instruments import PSF
 from deeplense.simulation.lights import Field, Subtraction, body
-from deeplense.simulation.priors import Fixed, LogUniform, Uniform
+from deeplense.simulation.priors import Fixed, LogUniform, Poisson, Uniform
 from deeplense.simulation.sets import OF_GALAXIES, LensSet, find_set
-from deeplense.simulation.substructure import Share
+from deeplense.simulation.substructure import Equal, Share
 
 
 def with_one_subhalo(lens_set: LensSet, mass: Fixed | LogUniform) -> LensSet:
@@ -36,6 +37,25 @@ def with_share(lens_set: LensSet, share: float) -> LensSet:
     if not 0 < share <= 0.2:
         raise InputError(f"--share {share:g}: give the part of the mass in subhalos, above 0 up to 0.2")
     return replace(lens_set, subhalos=replace(lens_set.subhalos, number=replace(number, fraction=Fixed(share))))
+
+
+def crowded(lens_set: LensSet, mean: float) -> LensSet:
+    """The same lenses with many subhalos, each of the set's masses: `mean` of them by a Poisson law, cut at twice that.
+
+    Raises:
+        InputError: the set's subhalos are parts of a given mass, and more of them would be others.
+    """
+    subhalos = lens_set.subhalos
+    if isinstance(subhalos.number, Share) or isinstance(subhalos.mass, Equal):
+        raise InputError(
+            f"--crowd {mean:g}: the subhalos of {lens_set.name} share a given mass, and their number is not free: "
+            "give --crowd 0"
+        )
+    return replace(
+        lens_set,
+        name=f"{lens_set.name}, crowded",
+        subhalos=replace(subhalos, number=Poisson(mean, most=math.ceil(2 * mean))),
+    )
 
 
 def without_lens_light(lens_set: LensSet) -> LensSet:

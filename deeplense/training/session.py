@@ -17,7 +17,8 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
 
 from deeplense.config import TrainConfig
-from deeplense.data.batches import Batches, PixelStore, StreamBatches, TrainBatches
+from deeplense.data.batches import Batches, PixelStore, TrainBatches
+from deeplense.data.fresh import fresh_batches, say_fresh
 from deeplense.data.imageset import ImageSet
 from deeplense.data.mixed import describe
 from deeplense.data.scale import mention_strangers, say_scale
@@ -170,12 +171,7 @@ def make_batches(
         "world": accelerator.num_processes,
     }
     if simulation.online:
-        from deeplense.simulation.stream import ImageStream  # here, since most runs need none of it
-
-        stream = ImageStream(config.data.data, simulation.classes, config.run.seed, accelerator.device)
-        return store, StreamBatches(
-            stream=stream, targets=task.drawn_targets, epoch_images=simulation.epoch_images, **common
-        )
+        return store, fresh_batches(config, targets=task.drawn_targets, **common)
     targets = task.targets(images, accelerator.device)
     even = None
     if config.optimization.balance == "batches" and images.labels is not None:
@@ -250,7 +246,7 @@ def announce(
         "pixels": say_scale(images, batches.store.scale),
         **task.about(images, split),
         **{f"  {part}": said for part, said in counts.items()},
-        **({"  online": f"{config.simulation.epoch_images} fresh ones an epoch"} if config.simulation.online else {}),
+        **({"  online": say_fresh(config.simulation)} if config.simulation.online else {}),
         "batch": f"{optimization.batch_size} = {facts['world_size']} process(es) x {optimization.grad_accum} part(s) x "
         f"{share // optimization.grad_accum}",
         "steps": f"{batches.steps} an epoch, {batches.steps * optimization.epochs} in {optimization.epochs} epochs",

@@ -45,7 +45,13 @@ def lenses():
     return lens_set, draws, family, vectors, Observed(counts.flatten(1) / 1000, weights(flux, family))
 
 
-@pytest.mark.parametrize("name", ["one_subhalo", pytest.param("one_subhalo_multipoles", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "one_subhalo",
+        *(pytest.param(f"{name}", marks=pytest.mark.slow) for name in ("one_subhalo_multipoles", "hst_subhalo_sersic")),
+    ],
+)
 def test_vectors_are_the_lenses_that_were_drawn(name):
     lens_set = SETS[name]
     _, draws = Simulator(lens_set, find_classes(["cdm"]), 3, "cpu").make(torch.arange(8))

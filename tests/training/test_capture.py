@@ -187,12 +187,12 @@ def test_a_capture_that_fails_is_done_without(lenses, tmp_path, capsys):
 NOBODY = np.arange(0)
 
 
-def prepared(images, way, folder, task="classify", data=None, online=False, **settings):
+def prepared(images, way, folder, task="classify", data=None, online=False, crowd=0.0, **settings):
     """A trainer as `train.py` makes it, of all the images."""
     config = TrainConfig(
         task=task,
         data=DataConfig(**{"data": "model_i" if online else "images", "image_size": 32, **(data or {})}),
-        simulation=SimulationConfig(online=online, epoch_images=48),
+        simulation=SimulationConfig(online=online, epoch_images=48, crowd=crowd),
         optimization=OptimizationConfig(**{"batch_size": 8, "epochs": 1, "lr": 1e-3, **settings}),
         compute=ComputeConfig(mixed_precision="no"),
     )
@@ -243,6 +243,19 @@ def test_each_task_is_captured(tmp_path, graphs, tasks, task, online):
             own.train_epoch()
     assert graphs[0].replays == 2
     assert not remarks._made
+    assert not differing(everything(owns[0].learner), everything(owns[1].learner))
+
+
+@pytest.mark.slow
+def test_fewer_subhalos_later_need_no_new_capture(tmp_path, graphs, tasks):
+    """The first steps see many in each image (`--crowd`), the last ones at most one."""
+    settings = {"data": {"data": "one_subhalo"}, "online": True, "crowd": 3.0}
+    with torch.compiler.set_stance("force_eager"):
+        owns = [prepared(images_of(), way, tmp_path, "locate", **settings) for way in (EAGERLY, CAPTURED)]
+        assert capture.WARM_UP < owns[0].batches.crowd.steps < owns[0].batches.steps
+        for own in owns:
+            own.train_epoch()
+    assert graphs[0].replays == 2
     assert not differing(everything(owns[0].learner), everything(owns[1].learner))
 
 

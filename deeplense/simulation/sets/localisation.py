@@ -123,3 +123,21 @@ def hst_subhalo(concentration: int = 60) -> LensSet:
         vortex=Vortex(Equal(3e10, of_halo=False), half_length=LogUniform(0.03, 3.0)),
         camera=replace(WFC3_F160W, exposures=10, oversample=4),
     )
+
+
+def hst_subhalo_sersic() -> LensSet:
+    """`hst_subhalo` in one exposure and with sources without clumps: a smooth lens can be fitted to these.
+
+    The lenses of `hst_subhalo`, concentration 60, and the body of its sources with all of their light, in a single
+    exposure of WFC3/F160W (5,400 s): what is published of fits, and of networks beside them, is of such images. Their
+    noise is so much larger, and nothing in them as fine as clumps, that 2 x 2 points a pixel are enough.
+    """
+    clumpy = hst_subhalo()
+    assert isinstance(clumpy.source, Clumps)
+    return replace(
+        clumpy,
+        name="hst_subhalo_sersic",
+        version=1,
+        source=clumpy.source.body,
+        camera=replace(WFC3_F160W, oversample=2),
+    )

@@ -1,0 +1,96 @@
+"""Images that are made when they are needed, crowded ones first."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from deeplense.config import DataConfig, OptimizationConfig, SimulationConfig, TrainConfig
+from deeplense.data.batches import PixelStore
+from deeplense.data.fresh import fresh_batches, say_fresh
+from deeplense.data.imageset import ImageSet
+from deeplense.errors import InputError
+from deeplense.simulation.draw import Draws
+
+CPU = torch.device("cpu")
+CONFIG = TrainConfig(
+    task="locate",
+    data=DataConfig(data="one_subhalo", image_size=32),
+    simulation=SimulationConfig(online=True, epoch_images=32, crowd=4.0, crowd_part=0.5),
+    optimization=OptimizationConfig(batch_size=16, epochs=3),
+)
+
+
+def batches(config=CONFIG, rank=0, world=1):
+    store = PixelStore(ImageSet(np.zeros((1, 1, 80, 80), np.float32), None, (), ["a"], ["0"]), config.data, CPU)
+    return fresh_batches(
+        config, store=store, targets=lambda draws, maps: draws.mass, augment=config.augment, batch_size=16, parts=1,
+        rank=rank, world=world,
+    )  # fmt: skip
+
+
+def numbers_of(own, epoch):
+    return [(truth.mass > 0).sum(1) for _, _, truth in own.raw(epoch)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _eager():
+    with torch.compiler.set_stance("force_eager"):  # compiling takes longer than these images
+        yield
+
+
+def test_many_subhalos_first_and_then_as_the_set_has_them():
+    own = batches()
+    assert (own.steps, own.crowd.steps) == (2, 3)
+    first, second, third = (numbers_of(own, epoch) for epoch in range(3))
+    for many in (*first, second[0]):
+        assert many.max() > 2
+        assert 0 < (many == 0).sum() < 16  # smooth lenses stay: half of the images, and some of the others
+    for few in (second[1], *third):
+        assert few.max() == 1
+        assert few.sum() > 0
+    crowded = torch.cat([*first, second[0]])
+    assert crowded.double().mean() == pytest.approx(2.0, abs=1.0)  # of half of the images four in the mean
+
+
+def test_every_step_has_one_shape():
+    """As one that is captured must."""
+    own = batches()
+    shapes = {truth.mass.shape for epoch in range(3) for _, _, truth in own.raw(epoch)}
+    assert shapes == {(16, 8)}
+    plain = dataclasses.replace(own, crowd=None)
+    counts, _, truth = next(plain.raw(2))
+    assert truth.mass.shape == (16, 1)
+    same, _, padded = next(own.raw(2))
+    assert torch.equal(counts, same)
+    assert isinstance(padded, Draws)
+    assert torch.equal(padded.of_places(0, 1).mass, truth.mass)
+    assert not padded.mass[:, 1:].any()
+
+
+def test_it_goes_on_in_the_middle_and_is_the_same_for_two_processes():
+    whole = [counts for counts, _, _ in batches().raw(1)]
+    assert torch.equal(next(batches().raw(1, start=1))[0], whole[1])
+    shares = [next(batches(rank=rank, world=2).raw(1))[0] for rank in (0, 1)]
+    assert torch.equal(torch.cat(shares), whole[0])
+
+
+def test_what_cannot_be_crowded_is_refused_in_a_line():
+    for name in ("morphology_2019", "euclid"):
+        config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, data=name))
+        with pytest.raises(InputError, match=rf"^--crowd 4: the subhalos of {name} share a given mass, .*--crowd 0$"):
+            batches(config)
+    with pytest.raises(InputError, match=r"^--crowd 4 is of images made afresh: give --online$"):
+        SimulationConfig(crowd=4.0)
+    with pytest.raises(InputError, match=r"^--crowd -1: give the mean number of subhalos, 0 to 50$"):
+        SimulationConfig(crowd=-1.0, online=True)
+    with pytest.raises(InputError, match=r"^--crowd-part 1: give a part of the training, 0 to 1$"):
+        SimulationConfig(crowd_part=1.0)
+
+
+def test_it_is_said():
+    assert say_fresh(CONFIG.simulation) == (
+        "32 fresh ones an epoch; 4 subhalos in the mean in the first 50% of the training"
+    )
+    assert say_fresh(SimulationConfig(online=True)) == "10000 fresh ones an epoch"
