@@ -256,6 +256,15 @@ def test_without_validation_the_last_weights_are_kept(lenses, tmp_path):
     assert (card["temperature"], card["threshold"], card["threshold_from"]) == (None, None, None)
 
 
+def test_a_run_that_nobody_has_watched_and_that_diverged_says_so(lenses, tmp_path):
+    flags = ("--data", lenses, "--output-dir", tmp_path, "--name", "run", "--val-fraction", "0", "--epochs", "2")
+    done = run_python("train.py", *SMALL, *flags, "--optimizer", "sgd", "--lr", "1e30")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "train again with a lower --lr" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
 def test_a_compiler_that_is_missing_is_said_and_done_without(lenses, tmp_path):
     flags = ("--data", lenses, "--output-dir", tmp_path, "--name", "run", "--epochs", "1", "--compile")
     done = run_python("train.py", *SMALL, *flags, CXX="/no/such/compiler", TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "i"))

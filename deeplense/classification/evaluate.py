@@ -18,6 +18,7 @@ from deeplense.classification.write import say, write_evaluation
 from deeplense.config import EvaluateConfig
 from deeplense.data.turned import TurnedStore
 from deeplense.evaluation.foreign import Foreignness, Heed, look_up
+from deeplense.evaluation.predict import only_numbers
 from deeplense.network.views import shown_views
 from deeplense.scores.symmetry import viewed_of
 from deeplense.task import Evaluation, Scored, Trained
@@ -59,6 +60,7 @@ def evaluate(
 
     Raises:
         InputError: `--foreign` forbids it, or the images cannot be turned.
+        TrainingError: the network says what is no number.
     """
     card, network, store, indices = trained.card, trained.network, scored.store, scored.indices
     assert isinstance(card, ModelCard)
@@ -75,6 +77,7 @@ def evaluate(
     viewed = viewed_of(len(indices)) if scored.images.labels is not None else np.arange(0)
     shown = shown_views(trained.config.augment)
     predictions = predict_views(network, store, indices, viewed, shown, tta, batch_size, accelerator, known)
+    only_numbers(predictions.logits)
     if accelerator is not None and not accelerator.is_main_process:
         return None
     foreign = None

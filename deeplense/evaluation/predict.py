@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from deeplense.data.batches import PixelStore, plain_batches
+from deeplense.errors import TrainingError
 from deeplense.machine.heap import keep_freed_memory
 from deeplense.machine.precision import full_float32
 
@@ -70,3 +71,17 @@ def predict(
     everything = mine if accelerator is None else accelerator.gather(mine)
     assert isinstance(everything, torch.Tensor)
     return everything[: len(indices)]
+
+
+def only_numbers(outputs: torch.Tensor) -> None:
+    """Look at what is to be scored, (n, ...). Validation would have noted it, but not every run has any.
+
+    Raises:
+        TrainingError: the network says what is no number.
+    """
+    bad = int((~outputs.flatten(1).isfinite()).any(1).sum())
+    if bad:
+        raise TrainingError(
+            f"what the network says of {bad} of {len(outputs)} images is no finite number: its training has diverged: "
+            "train again with a lower --lr"
+        )

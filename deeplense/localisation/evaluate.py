@@ -14,6 +14,7 @@ from deeplense.config import EvaluateConfig
 from deeplense.data.imageset import ImageSet
 from deeplense.evaluation.familiar import predict_and_look
 from deeplense.evaluation.foreign import Foreignness, Heed, look_up
+from deeplense.evaluation.predict import only_numbers
 from deeplense.localisation.card import LocaliserCard
 from deeplense.localisation.limit import limit_of
 from deeplense.localisation.located import Located
@@ -81,6 +82,7 @@ def evaluate(
 
     Raises:
         InputError: `--foreign` forbids it.
+        TrainingError: the network says what is no number.
     """
     card, images, indices = trained.card, scored.images, scored.indices
     assert isinstance(card, LocaliserCard)
@@ -97,6 +99,7 @@ def evaluate(
         truth = read_truth(images, where).take(indices).seen(scale.half)
     batch_size = None if asked is None else asked.batch_size
     said, look = predict_and_look(trained.network, scored.store, indices, known, batch_size, accelerator, views)
+    only_numbers(said)
     if accelerator is not None and not accelerator.is_main_process:
         return None
     outputs = card.words(said)
