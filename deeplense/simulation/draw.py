@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from deeplense.simulation.counters import Words, normals, poisson, uniform
@@ -92,7 +93,8 @@ class Draws:
         more = places - self.mass.shape[1]
         if more <= 0:
             return self
-        return replace(self, **{name: torch.nn.functional.pad(getattr(self, name), (0, more)) for name in _PER_SUBHALO})
+        room: dict[str, Any] = {name: F.pad(getattr(self, name), (0, more)) for name in _PER_SUBHALO}
+        return replace(self, **room)
 
     def to(self, device: torch.device | str) -> Draws:
         """The same on another device."""
