@@ -1,7 +1,8 @@
 """How well subhalos are found, placed and weighed, and whether what is promised of them is so: from plain arrays.
 
 `found` is a matter of images: one with a subhalo is found if its expected number is above that of all but 1 % (10 %) of
-the smooth images. `placed` is found, and the most probable detection lies within two pixels of the (heaviest) subhalo.
+the smooth images. `placed` is found, and the most probable detection lies within two pixels of the subhalo; of several
+subhalos one of the most probable detections, as many as there are subhalos, lies so near to the heaviest.
 All else is a matter of single subhalos, matched to detections within two pixels (`matching`).
 """
 
@@ -96,14 +97,14 @@ def heaviest(truth: TrueSubhalos) -> tuple[np.ndarray, np.ndarray]:
 
 
 def placed(detections: Detections, truth: TrueSubhalos, scale: Scale, count: int) -> np.ndarray:
-    """(n,) whether the most probable detection of each image is at the place of its heaviest subhalo."""
+    """(n,) whether one of the most probable detections of each image, as many as it has subhalos, is at the place of
+    its heaviest one."""
     place, _ = heaviest(truth)
-    first = np.unique(detections.image, return_index=True)[1]
-    rows = detections.image[first]
-    apart = distances(detections.take(first), truth, scale)
-    near = np.zeros(count, dtype=bool)
-    near[rows] = apart[np.arange(len(rows)), place[rows]] < TOLERANCE
-    return near
+    rank = np.arange(len(detections)) - np.searchsorted(detections.image, detections.image)
+    likely = detections.take(rank < (truth.mass > 0).sum(1)[detections.image])
+    rows = likely.image
+    apart = distances(likely, truth, scale)[np.arange(len(rows)), place[rows]]
+    return np.bincount(rows[apart < TOLERANCE], minlength=count) > 0
 
 
 def _any(findings: Findings, positive: np.ndarray) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from scipy import stats
 
 from deeplense.localisation.detections import Detections
 from deeplense.localisation.promise import Promise, sigma_factor
-from deeplense.localisation.scores import Findings, counted, mass_edges, score
+from deeplense.localisation.scores import Findings, counted, mass_edges, placed, score
 from deeplense.localisation.told import mass_table, say, score_rows
 from deeplense.localisation.truth import Scale, TrueSubhalos
 
@@ -41,6 +41,21 @@ def made_up():
     edges = mass_edges(truth)
     findings = Findings(p, p, detections, p[own], edges, np.tile(p[:, None] / 4, 4))
     return findings, truth, has, log_mass, p, (x, y)
+
+
+def test_of_several_subhalos_as_many_detections_may_be_at_the_heaviest():
+    """Four images: one subhalo and two detections, two and two, two and three, none and one."""
+    nowhere = [0.0, 0.0]
+    truth = TrueSubhalos(
+        np.array([[1.0, 0.0], [1.0, -1.0], [1.0, -1.0], nowhere]),
+        np.zeros((4, 2)),
+        np.array([[1e10, 0.0], [1e10, 1e9], [1e10, 1e9], nowhere]),
+    )
+    image = np.array([0, 0, 1, 1, 2, 2, 2, 3])
+    x = SCALE.to_cells(np.array([-1.0, 1.0, -1.0, 1.0, -1.0, 0.0, 1.0, 1.0]))
+    some = np.full(len(image), 0.1)
+    detections = Detections(image, some, x, SCALE.to_cells(np.zeros(len(image))), some, some, some, some)
+    assert placed(detections, truth, SCALE, 4).tolist() == [False, True, False, False]
 
 
 def test_found_and_placed_by_mass_are_what_counting_gives(made_up):
