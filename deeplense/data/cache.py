@@ -164,7 +164,7 @@ def _pack(
         classes=classes,
         paths=paths,
         hashes=[one.sha256 for one in known],
-        parts=[item.part for item in kept] if kept[0].part else None,
+        parts=[item.part for item in kept] if any(item.part for item in kept) else None,
         light=Light(
             unit=np.array([one.image.unit for one in known]),
             high=np.array([one.image.high for one in known]),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from deeplense.data.cache import cache_folder, complain, decode_into, key_of
+from deeplense.data.decode import suffix_of
 from deeplense.data.imageset import ImageSet
 from deeplense.data.labels import labelled_files
 from deeplense.data.layout import Layout, understand
 from deeplense.data.opening import Opening, tell, tell_mended
-from deeplense.data.packed import DESCRIPTION, is_packed, read_about, read_packed
+from deeplense.data.packed import DESCRIPTION, IMAGES, is_packed, read_about, read_packed
 from deeplense.data.setfile import SET_SUFFIXES, read_set_file
 from deeplense.errors import InputError
 
@@ -70,12 +72,24 @@ def _understood(folder: Path, labelled: bool, how: Opening) -> Layout:
     if how.labels is not None:
         layout = labelled_files(folder, Path(how.labels).expanduser(), how.bands)
     else:
-        if (folder / DESCRIPTION).is_file() and not any(path.is_dir() for path in folder.iterdir()):
+        if _was_packed(folder):
             read_packed(folder)  # says what is missing
         layout = understand(folder, labelled, how.layout, how.bands)
     for note in layout.notes:
         tell(note)
     return layout
+
+
+def _was_packed(folder: Path) -> bool:
+    """Whether this is a packed set that has lost a file, and not a folder with somebody else's `dataset.json`."""
+    file = folder / DESCRIPTION
+    if not file.is_file() or any(path.is_dir() for path in folder.iterdir()):
+        return False
+    try:
+        about = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return not any(suffix_of(path.name) and path.name != IMAGES for path in folder.iterdir())
+    return isinstance(about, dict) and "classes" in about
 
 
 def _load_file(where: str, file: Path, bad_images: str, labelled: bool, how: Opening) -> ImageSet:

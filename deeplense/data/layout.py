@@ -65,6 +65,8 @@ def understand(folder: Path, labelled: bool, layout: str = "auto", bands: tuple[
     node = _descend(folder, node, layout, notes)
     if not labelled and companions_among(paths_of(node)):
         node = _whole(node)  # a folder for each lens, and none for a class
+    if not labelled and layout == "auto" and node.filled and all(_is_flat_part(below) for below in node.filled):
+        node = dissolved(node, _is_flat_part)  # test/0.png: of no class
     inner = node.filled
     _refuse_empty(folder, node, notes, sparse=bool(inner))
     if not inner:
@@ -75,12 +77,16 @@ def understand(folder: Path, labelled: bool, layout: str = "auto", bands: tuple[
                 "classes with --labels"
             )
         unused: list[tuple[str, str]] = []
+        if listed and node.others:
+            notes.append(f"{_several(sorted(node.others))} beside {len(listed)} images: of no format that is read")
     else:
         by_parts = layout == "parts" or (layout == "auto" and _names_say_parts(inner, notes))
         if by_parts:
             _refuse_other_parts(folder, inner)
+        elif layout == "auto":
+            _refuse_flat_parts(folder, inner)
         listed, unused = _sort_out(node, by_parts)
-        if layout == "parts":
+        if by_parts:
             _refuse_partless(folder, listed)
         listed = _one_spelling(listed)
         if by_parts:
@@ -153,8 +159,9 @@ def _refuse_empty(folder: Path, node: Node, notes: list[str], sparse: bool) -> N
 def _names_say_parts(inner: list[Node], notes: list[str]) -> bool:
     """Whether the names of folders that hold images say `train` and `test` beside classes, or in their place."""
     tops = [part_and_class(node.name) for node in inner]
-    if any(part == "train" and not name and node.filled for (part, name), node in zip(tops, inner, strict=True)):
-        return True  # train/no_sub
+    with_classes = {part for (part, name), node in zip(tops, inner, strict=True) if part and not name and node.filled}
+    if "train" in with_classes or (with_classes and all(part and not name for part, name in tops)):
+        return True  # train/no_sub; or test/no_sub and nothing else
     nested = [part_of(lower.name) for node in inner for lower in node.filled]
     if nested and "train" in nested and all(nested) and not any(node.images for node in inner):
         return True  # no_sub/train
@@ -254,11 +261,26 @@ def _refuse_nothing(folder: Path, unused: list[tuple[str, str]], labelled: bool,
     raise InputError(f"--data {folder}: {what} ({' '.join(SUFFIXES)})")
 
 
+def _is_flat_part(node: Node) -> bool:
+    """Whether a folder is called like a part, and holds images of no class."""
+    return bool(part_of(node.name)) and not node.filled
+
+
+def _refuse_flat_parts(folder: Path, inner: list[Node]) -> None:
+    for node in inner:
+        if _is_flat_part(node):
+            raise InputError(
+                f"--data: {folder / node.where} is called like a part, and its images are in no class folders: put "
+                "them in some, or move it away; if it is a class, give --layout classes"
+            )
+
+
 def _refuse_partless(folder: Path, listed: list[Listed]) -> None:
+    """Where names say parts, an image without one would end in any of them."""
     for item in listed:
         if not item.part:
             raise InputError(
-                f"--layout parts: {folder / item.path} is in no folder whose name says train, val or test: move it, "
+                f"--data: {folder / item.path} is in no folder whose name says train, val or test: move it, "
                 "or give --layout classes"
             )
 

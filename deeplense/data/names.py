@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from deeplense.errors import InputError
 
@@ -23,16 +23,16 @@ PART_WORDS = {
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "smooth": (
         "nosub", "no", "nosubs", "nosubstructure", "nosubstructures", "nosubhalo", "nosubhalos", "smooth",
-        "withoutsubstructure", "withoutsub", "nosubstruct",
+        "withoutsubstructure", "withoutsub", "nosubstruct", "withoutsubhalo", "withoutsubhalos",
     ),
     "non-lens": (
         "nonlens", "nonlenses", "nolens", "nolenses", "notlens", "notlenses", "notalens", "unlensed", "nonlensed",
         "notlensed",
     ),
-    "negative": ("negative", "negatives", "neg"),
+    "negative": ("negative", "negatives", "neg", "none"),
     "subhalo": (
         "sub", "subs", "cdm", "subhalo", "subhalos", "subhaloes", "sphere", "spheres", "spherical", "substructure",
-        "withsubstructure", "withsub",
+        "withsubstructure", "withsub", "withsubhalo", "withsubhalos",
     ),
     "vortex": ("axion", "axions", "vortex", "vortices", "vort"),
     "lens": ("lens", "lenses", "lensed"),
@@ -43,6 +43,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 _GROUP = {spelling: group for group, spellings in SYNONYMS.items() for spelling in spellings}
 _NEGATIVE = ("smooth", "non-lens", "negative")
 _PRESENT = ("lens", "positive")
+_NEGATIONS = ("no", "non", "not", "without", "un")
+_NUMBERED = re.compile(r"[\s_.-]+\d+$")
 _CUT = re.compile(r"[\s_.-]+|(?<=[a-z])(?=[A-Z])")
 """Between the words of a name."""
 
@@ -73,7 +75,16 @@ def part_of(name: str) -> str:
 
 
 def part_and_class(name: str) -> tuple[str, str]:
-    """What `train_lenses`, `lenses-test` or `trainLenses` say: part and class; the part is empty where none is said."""
+    """What `train_lenses`, `lenses-test`, `trainLenses` or `lenses_train_1` say: part and class; the part is empty
+    where none is said."""
+    for meant in (name, _NUMBERED.sub("", name)):
+        part, rest = _part_at_an_end(meant)
+        if part:
+            return part, rest
+    return "", name
+
+
+def _part_at_an_end(name: str) -> tuple[str, str]:
     if part_of(name):
         return part_of(name), ""
     cuts = list(_CUT.finditer(name))
@@ -146,11 +157,23 @@ def parse_class_map(pairs: Sequence[str], known: Sequence[str]) -> dict[str, str
 
 
 def _is_without(name: str, names: set[str]) -> bool:
-    """Whether a class is what another one is not: `no halo` beside `halo`; `galaxies` or `random` beside `lens`."""
+    """Whether a class is what another one is not: `no halo` beside `halo`, `mock_unlensed` beside `mock_lensed`;
+    `galaxies` or `random` beside `lens`."""
     others = [fold(other) for other in names if other != name]
-    if any(fold(name) == word + other for other in others for word in ("no", "non", "not", "without")):
+    if any(meant in others for meant in _without_negation(name)):
         return True
     return len(others) == 1 and _GROUP.get(others[0]) in _PRESENT and fold(name) not in _GROUP
+
+
+def _without_negation(name: str) -> Iterator[str]:
+    """What a name would be without the negation in one of its words; `without_halo` is also that of `with_halo`."""
+    words = [fold(word) for word in _CUT.split(name)]
+    for place, word in enumerate(words):
+        for negation in (own for own in _NEGATIONS if word.startswith(own)):
+            rest = word.removeprefix(negation)
+            yield "".join([*words[:place], rest, *words[place + 1 :]])
+            if negation == "without":
+                yield "".join([*words[:place], "with", rest, *words[place + 1 :]])
 
 
 def _same(name: str, other: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deeplense.data.decode import suffix_of
+from deeplense.errors import InputError
 
 BOOKKEEPING = ("__macosx", "@eadir", "$recycle.bin", "thumbs.db", "desktop.ini")
 """What operating systems leave behind; hidden, as names with a dot are."""
@@ -34,7 +35,11 @@ class Node:
 
 
 def scan(folder: Path) -> Node:
-    """The tree of files below `folder`, without what is hidden. A suffix is enough to be meant as an image."""
+    """The tree of files below `folder`, without what is hidden. A suffix is enough to be meant as an image.
+
+    Raises:
+        InputError: there are folders below folders without end.
+    """
     return _scan(folder, "", folder.name, set(), 0)
 
 
@@ -66,8 +71,10 @@ def printable(path: str) -> str:
 def _scan(folder: Path, where: str, name: str, above: set[str], depth: int) -> Node:
     node = Node(where, name)
     real = os.path.realpath(folder)
-    if real in above or depth > DEEPEST:
-        return node  # links that lead back
+    if real in above:
+        return node  # a link that leads back
+    if depth > DEEPEST:
+        raise InputError(f"--data: {folder} lies more than {DEEPEST} folders deep: give a folder further in")
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.name.startswith(".") or entry.name.casefold() in BOOKKEEPING:

@@ -415,6 +415,15 @@ def test_somebody_else_s_description_in_a_folder_of_classes(tmp_path):
     assert len(load_images(str(folder))) == 6
 
 
+def test_somebody_else_s_description_in_a_flat_folder(tmp_path):
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    for file in write_lenses(tmp_path / "set", 3).rglob("*.png"):
+        file.rename(folder / f"{file.parent.name}_{file.name}")
+    (folder / "dataset.json").write_text('{"license": "MIT"}')
+    assert len(load_images(str(folder), labelled=False)) == 6
+
+
 def test_names_in_other_encodings(tmp_path):
     import os
 

@@ -84,6 +84,55 @@ def test_layout_decides_what_could_be_meant_either_way(tmp_path):
     assert len(set(read(whole, layout="classes").values())) == 4
 
 
+def test_an_image_of_no_part_beside_parts_is_refused(tmp_path):
+    """Else it would end in any of them, or the whole division be lost."""
+    touch(tmp_path, *(f"{part}/{name}/{index}.npy" for part in ("train", "test") for name in "xy" for index in "01"))
+    assert {part for part, _ in read(tmp_path).values()} == {"train", "test"}
+    touch(tmp_path, "a/0.npy", "b/0.npy")
+    said = refusal(tmp_path)
+    assert "a/0.npy is in no folder whose name says train, val or test: move it, or give --layout classes" in said
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ("no_sub/0.png", "sub/0.png", "test/0.png"),
+        ("train/0.png", "train/1.png", "test/0.png"),
+        ("train_lenses/0.png", "train_nonlenses/0.png", "test/0.png"),
+    ],
+)
+def test_a_part_without_classes_is_no_class(tmp_path, paths):
+    said = refusal(touch(tmp_path, *paths))
+    assert "is called like a part, and its images are in no class folders: put them in some, or move it away" in said
+    assert len({name for _, name in read(tmp_path, layout="classes").values()}) == len({p.split("/")[0] for p in paths})
+
+
+def test_parts_are_gone_down_into_where_nothing_is_to_be_learned(tmp_path):
+    flat = touch(tmp_path / "flat", "test/0.png", "test/1.png")
+    assert set(read(flat, labelled=False).values()) == {("", "")}
+    both = touch(tmp_path / "both", "train/0.png", "test/1.png")
+    assert set(read(both, labelled=False)) == {"train/0.png", "test/1.png"}
+    held_out = touch(tmp_path / "held_out", "test/no_sub/0.png", "test/sub/0.png")
+    assert set(read(held_out, labelled=False).values()) == {("test", "no_sub"), ("test", "sub")}
+
+
+def test_numbered_parts_are_parts(tmp_path):
+    names = ("lens_train_1", "nonlens_train_1", "lens_test_1", "nonlens_test_1", "lens_train_2")
+    found = set(read(touch(tmp_path, *(f"{name}/0.png" for name in names))).values())
+    assert found == {(part, name) for part in ("train", "test") for name in ("lens", "nonlens")}
+
+
+def test_what_lies_in_a_flat_folder_and_is_no_image_is_named(tmp_path):
+    touch(tmp_path, "a.png", "b.jxl", "c.jp2")
+    (note,) = understand(tmp_path, False).notes
+    assert note == "b.jxl, c.jp2 beside 1 images: of no format that is read"
+
+
+def test_folders_without_end_are_refused_and_not_passed_over(tmp_path):
+    touch(tmp_path, "sub/a/b/c/d/e/f/g/h/i/0.png", "no_sub/0.png")
+    assert "lies more than 8 folders deep: give a folder further in" in refusal(tmp_path)
+
+
 def test_two_spellings_in_two_parts_are_one_class(tmp_path):
     touch(tmp_path, "train/No_Sub/0.npy", "train/sub/0.npy", "val/no_sub/0.npy", "val/Sub/0.npy")
     assert {name for _, name in read(tmp_path).values()} == {"No_Sub", "sub"}
@@ -222,7 +271,10 @@ def test_names_that_end_in_bands_are_mentioned(tmp_path):
 @pytest.mark.parametrize(
     ("names", "first"),
     [(("halo", "no halo"), "no halo"), (("lensed", "non lensed"), "non lensed"), (("lens", "random"), "random"),
-     (("gravitational_lens", "non_gravitational_lens"), "non_gravitational_lens"), (("cdm", "wdm"), "cdm")],
+     (("gravitational_lens", "non_gravitational_lens"), "non_gravitational_lens"), (("cdm", "wdm"), "cdm"),
+     (("with_subhalo", "without_subhalo"), "without_subhalo"), (("with_arcs", "without_arcs"), "without_arcs"),
+     (("lensed_qso", "unlensed_qso"), "unlensed_qso"), (("halo", "none"), "none"),
+     (("mock_lens", "mock_nonlens"), "mock_nonlens"), (("nova", "uneven"), "nova")],
 )  # fmt: skip
 def test_the_class_without_what_the_other_has_is_label_0(names, first):
     assert ordered_classes(names)[0] == ordered_classes(names[::-1])[0] == first
