@@ -113,10 +113,16 @@ class Run:
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
     def _said(
-        self, card: Card, images: Images, batch_size: int | None, bad_images: str, bad_pixels: str
+        self,
+        card: Card,
+        images: Images,
+        batch_size: int | None,
+        bad_images: str,
+        bad_pixels: str,
+        fits_hdu: str | None,
     ) -> tuple[ImageSet, PixelStore, torch.Tensor, Look | None]:
         """The images, as they were treated, what the network says of them, and what they look like."""
-        how = Opening(bad_pixels=bad_pixels, bands=band_names(card.bands))  # type: ignore[arg-type]
+        how = Opening(fits_hdu=fits_hdu, bad_pixels=bad_pixels, bands=band_names(card.bands))  # type: ignore[arg-type]
         found = as_images(images, how, bad_images)
         store = card.store(found, self.device)
         return found, store, *predict_and_look(self.network, store, np.arange(len(found)), self.familiarity, batch_size)
@@ -142,19 +148,24 @@ class Classifier(Run):
         return self.card.decides_at if len(self.classes) == 2 else None
 
     def predict(
-        self, images: Images, batch_size: int | None = None, bad_images: str = "error", bad_pixels: str = "error"
+        self,
+        images: Images,
+        batch_size: int | None = None,
+        bad_images: str = "error",
+        bad_pixels: str = "error",
+        fits_hdu: str | None = None,
     ) -> Predicted:
         """What the run says of images, treated as its own were.
 
         Args:
             images: arrays, paths, a folder, or an `ImageSet`: see `memory.as_images`.
             batch_size: images at a time; None: as many as suit the device.
-            bad_images, bad_pixels: as in `EvaluateConfig`.
+            bad_images, bad_pixels, fits_hdu: as in `EvaluateConfig`.
 
         Raises:
             InputError: one of them cannot be used.
         """
-        found, store, logits, look = self._said(self.card, images, batch_size, bad_images, bad_pixels)
+        found, store, logits, look = self._said(self.card, images, batch_size, bad_images, bad_pixels, fits_hdu)
         chances = self.card.probabilities(logits)
         decided = predict_labels(chances, self.card.decides_at)
         return Predicted(found.paths, self.classes, chances, decided, say_scale(found, store.scale), look)
@@ -180,6 +191,7 @@ class Localiser(Run):
         batch_size: int | None = None,
         bad_images: str = "error",
         bad_pixels: str = "error",
+        fits_hdu: str | None = None,
     ) -> Detected:
         """The subhalos in images, treated as the run's own were. Arguments and errors as in `Classifier.predict`.
 
@@ -189,7 +201,7 @@ class Localiser(Run):
         Raises:
             InputError: one of the images cannot be used, or they are not square or of several sizes.
         """
-        found, _, said, look = self._said(self.card, images, batch_size, bad_images, bad_pixels)
+        found, _, said, look = self._said(self.card, images, batch_size, bad_images, bad_pixels, fits_hdu)
         outputs = self.card.words(said)
         scale, findings = self.card.lengths(found), self.card.findings(outputs, mass_edges(None))
         likely = findings.probability >= min_probability

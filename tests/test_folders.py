@@ -18,6 +18,8 @@ from deeplense.classification.card import ModelCard
 from deeplense.cli import parse, save_config
 from deeplense.config import DataConfig, EvaluateConfig, TrainConfig
 from deeplense.data.images import load_images
+from deeplense.data.memory import as_images
+from deeplense.data.opening import Opening
 from deeplense.data.split import split_images, write_looks, write_split
 from deeplense.data.store import PixelStore
 from deeplense.errors import InputError
@@ -222,6 +224,28 @@ def test_a_run_can_be_asked_from_python(run, others):
         own.predict(np.zeros((4, 4)))
     with pytest.raises(InputError, match="has no weights"):
         deeplense.load(others)
+
+
+def test_what_a_program_has_at_hand_is_asked_about_or_refused(run, others, tmp_path, capsys):
+    own = deeplense.load(run)
+    files = sorted(others.rglob("*.png"))[:4]
+    arrays = np.stack([np.asarray(Image.open(file)) for file in files])
+    expected = own.predict(arrays).probabilities
+    np.testing.assert_allclose(own.predict(torch.from_numpy(arrays)).probabilities, expected)
+    np.testing.assert_allclose(own.predict([Image.open(file) for file in files]).probabilities, expected)
+    np.savez(tmp_path / "set.npz", images=arrays, labels=np.array([0, 1, 0, 1]))
+    np.testing.assert_allclose(own.predict(tmp_path / "set.npz").probabilities, expected)
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    asked = own.predict([tmp_path / "bad.png", files[0]], bad_images="skip")
+    assert asked.paths == [str(files[0])]
+    assert f"warning: left out {tmp_path / 'bad.png'}: " in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"^image 1 is of type dict: give an array or the path of a file$"):
+        own.predict([arrays[0], {}])
+    banded = Opening(bands=("g", "r"))
+    with pytest.raises(
+        InputError, match=r"the run's images have bands in files of their own \(g, r\): give the folder"
+    ):
+        as_images([files[0], files[1]], banded)
 
 
 def test_simulated_lenses_are_those_of_the_files(tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,19 +15,24 @@ from deeplense.data.decode.pixels import MIN_SIDE, MISSING, canonical, mended
 from deeplense.data.images import load_images
 from deeplense.data.imageset import ImageSet, Light
 from deeplense.data.mixed import Form, Mixed
-from deeplense.data.opening import Opening, tell_mended
+from deeplense.data.names import fold
+from deeplense.data.opening import Opening, tell, tell_mended
+from deeplense.data.setfile import IMAGE_NAMES, LABEL_NAMES
 from deeplense.errors import InputError
 
-Images = ImageSet | np.ndarray | str | Path | Sequence[str | Path | np.ndarray]
+Images = ImageSet | np.ndarray | str | Path | Sequence[Any]
+"""See `as_images`."""
 
 
 def as_images(images: Images, how: Opening, bad_images: str = "error") -> ImageSet:
     """The images as a set, without labels if nothing says them.
 
     Args:
-        images: a set; an array (H, W), (H, W, C), (N, H, W), (N, C, H, W) or (N, H, W, C); a folder, a packed set or a
-            file; or a list of files or of arrays (H, W), (C, H, W) or (H, W, C), which may differ in size.
+        images: a set; an array (H, W), (H, W, C), (N, H, W), (N, C, H, W) or (N, H, W, C); a folder, a packed set, a
+            file of one image or of a set; or a list of files or of arrays (H, W), (C, H, W) or (H, W, C), which may
+            differ in size. What NumPy takes for an array is one: tensors, pictures of Pillow.
         how: what to do where there is a choice.
+        bad_images: `error` or `skip`, for those that cannot be used.
 
     Raises:
         InputError: one of them cannot be used.
@@ -33,26 +40,33 @@ def as_images(images: Images, how: Opening, bad_images: str = "error") -> ImageS
     if isinstance(images, ImageSet):
         return images
     if isinstance(images, str | Path):
-        if Path(images).expanduser().is_dir() or not Path(images).expanduser().is_file():
+        place = Path(images).expanduser()
+        if not place.is_file() or _holds_set(place):
             return load_images(str(images), bad_images, False, how)
         images = [images]
+    if _is_array(images):
+        images = np.asarray(images)
     if isinstance(images, np.ndarray):
         if images.ndim not in (2, 3, 4):
             raise InputError(f"images of shape {images.shape}: give (H, W), (N, H, W), (N, C, H, W) or (N, H, W, C)")
         one = images.ndim == 2 or (images.ndim == 3 and images.shape[2] < MIN_SIDE)  # (H, W, 3)
         images = list(images[None] if one else images)
-    decoded, paths = [], []
+    decoded: list[Decoded] = []
+    paths: list[str] = []
     for number, one in enumerate(images):
-        path = f"image {number}" if isinstance(one, np.ndarray) else str(one)
+        path = str(one) if isinstance(one, str | Path) else f"image {number}"
         try:
-            own = [_of_array(one, how.reading)] if isinstance(one, np.ndarray) else _of_file(one, how.reading)
+            own = _decoded(one, path, how)
         except BadImage as error:
             remedy = "give bad_pixels='zero' or 'median'" if MISSING in str(error) else "give another"
-            raise InputError(f"{path} {error}: {remedy}") from None
+            if bad_images == "error":
+                raise InputError(f"{path} {error}: {remedy}") from None
+            tell(f"left out {path}: {error}", "warning")
+            continue
         decoded += own
         paths += [path] if len(own) == 1 else [f"{path}/{place}" for place in range(len(own))]
     if not decoded:
-        raise InputError("no images were given: give one at least")
+        raise InputError("no images were given, or none that can be used: give one at least")
     tell_mended(sum(one.mended for one in decoded), sum(one.mended > 0 for one in decoded), how.bad_pixels)
     return image_set(decoded, paths)
 
@@ -77,6 +91,37 @@ def image_set(decoded: Sequence[Decoded], paths: list[str]) -> ImageSet:
             rgb=np.array([one.rgb for one in decoded]),
         ),
     )
+
+
+def _holds_set(file: Path) -> bool:
+    """Whether a file is a set, as Galaxy10's: HDF5, or an `.npz` with images and labels."""
+    name = file.name.lower()
+    if not name.endswith(".npz"):
+        return name.endswith((".h5", ".hdf5"))
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = {fold(Path(member).stem) for member in archive.namelist()}
+    except (OSError, zipfile.BadZipFile):
+        return False  # what is wrong with it, opening it says
+    return bool(names.intersection(IMAGE_NAMES) and names.intersection(LABEL_NAMES))
+
+
+def _is_array(one: Any) -> bool:
+    """Whether NumPy takes it for one: a tensor has the first of these, a picture of Pillow the second."""
+    return hasattr(one, "__array__") or hasattr(one, "__array_interface__")
+
+
+def _decoded(one: Any, path: str, how: Opening) -> list[Decoded]:
+    if _is_array(one):
+        return [_of_array(np.asarray(one), how.reading)]
+    if not isinstance(one, str | Path):
+        raise InputError(f"{path} is of type {type(one).__name__}: give an array or the path of a file")
+    if how.bands:
+        raise InputError(
+            f"{path}: the run's images have bands in files of their own ({', '.join(how.bands)}): give the folder that "
+            "they lie in, or arrays (C, H, W)"
+        )
+    return _of_file(one, how.reading)
 
 
 def _of_array(array: np.ndarray, reading: Reading) -> Decoded:
