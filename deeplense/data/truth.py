@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from deeplense.data.augment import seen_part
 from deeplense.data.imageset import ImageSet
+from deeplense.data.labels import read_csv
 from deeplense.data.packed import read_about
 from deeplense.errors import InputError
 
@@ -87,12 +88,27 @@ def truth_of(images: ImageSet, indices: np.ndarray, crop: float = 1.0, fit: str 
 
 def _catalog(folder: Path, wanted: set[str]) -> dict[str, dict[str, Any]]:
     """The rows of the catalogue by content, of the images wanted."""
-    with (folder / "catalog.csv").open(newline="", encoding="utf-8") as table:
-        return {row["sha256"]: row for row in csv.DictReader(table) if row["sha256"] in wanted}
+    rows = read_csv(folder / "catalog.csv", "--data")
+    return {row["sha256"]: row for row in rows if row["sha256"] in wanted}
+
+
+def read_numbers(file: Path, columns: Sequence[str]) -> np.ndarray:
+    """Columns (n, k) of a table of numbers, by their names, whatever spreadsheet wrote it; rows may be millions.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or lacks a column.
+    """
+    head, _, rest = file.read_text(encoding="utf-8-sig").partition("\n")
+    sign = max(",;\t", key=head.count)
+    names = [name.strip() for name in head.split(sign)]
+    places = [names.index(name) for name in columns]
+    if not rest.strip():
+        return np.empty((0, len(columns)))
+    return np.loadtxt(io.StringIO(rest), delimiter=sign, usecols=places, ndmin=2)
 
 
 def _point_masses(file: Path, wanted: list[int]) -> list[np.ndarray]:
     """x, y and mass of the point masses of each image wanted; the table is in order of the images."""
-    table = np.loadtxt(file, delimiter=",", skiprows=1, usecols=(0, 1, 2, 3), ndmin=2)
+    table = read_numbers(file, ("index", "x", "y", "mass"))
     starts, stops = (np.searchsorted(table[:, 0], wanted, side) for side in ("left", "right"))
     return [table[start:stop, 1:] for start, stop in zip(starts, stops, strict=True)]

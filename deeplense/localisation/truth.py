@@ -6,7 +6,6 @@ the map that turned the pixels, then cells of what the network sees. x runs alon
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 from pathlib import Path
@@ -17,9 +16,11 @@ import torch
 
 from deeplense.content import content_hash
 from deeplense.data.imageset import ImageSet
+from deeplense.data.labels import read_csv
 from deeplense.data.mixed import Mixed
 from deeplense.data.names import is_smooth
 from deeplense.data.packed import read_about
+from deeplense.data.truth import read_numbers
 from deeplense.errors import InputError
 from deeplense.localisation.likelihood import Subhalos
 from deeplense.localisation.network import CELL
@@ -221,11 +222,10 @@ def _rows_by_content(folder: Path) -> tuple[dict[str, int], int]:
     """Index of each image by its content, and how many there are."""
     file = folder / "catalog.csv"
     try:
-        with file.open(newline="", encoding="utf-8") as table:
-            listed = [(row["sha256"], int(row["index"])) for row in csv.DictReader(table)]
+        listed = [(row["sha256"], int(row["index"])) for row in read_csv(file, "--data")]
     except KeyError as error:
         raise InputError(f"{file}: has no column {error}: the truth is found by content, add it") from None
-    except (OSError, ValueError, TypeError, csv.Error) as error:
+    except ValueError as error:
         raise InputError(f"{file} cannot be read ({error}): make the set again") from None
     return dict(listed), len(listed)
 
@@ -233,15 +233,11 @@ def _rows_by_content(folder: Path) -> tuple[dict[str, int], int]:
 def _masses(file: Path, count: int) -> np.ndarray:
     """(m, 4): index, x, y and mass of each subhalo, in the order of the images."""
     try:
-        with file.open(encoding="utf-8") as lines:
-            head = lines.readline().strip().split(",")
-            columns = [head.index(name) for name in ("index", "x", "y", "mass")]
-            rest = lines.read()
-        table = np.loadtxt(rest.splitlines(), delimiter=",", usecols=columns, ndmin=2) if rest.strip() else None
+        table = read_numbers(file, ("index", "x", "y", "mass"))
     except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read ({error}): its columns are index,x,y,mass") from None
-    if table is None:
-        return np.empty((0, 4))
+    if not len(table):
+        return table
     if not np.isfinite(table).all() or (table[:, 3] <= 0).any():
         raise InputError(f"{file}: has a place or mass that is no number above 0 Msun: mend it")
     if table[:, 0].min() < 0 or table[:, 0].max() >= count:

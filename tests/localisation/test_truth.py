@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from deeplense.config import DataConfig, TrainConfig
 from deeplense.data.augment import affine, resample
 from deeplense.data.images import load_images
+from deeplense.data.truth import truth_of
 from deeplense.errors import InputError
 from deeplense.localisation.likelihood import Subhalos
 from deeplense.localisation.task import Localisation
@@ -92,6 +94,21 @@ def test_the_truth_of_a_set_is_that_of_its_file(simulated):
             float(row[k]) for k in ("x", "y", "mass")
         )
     assert scale_of(images, 0.5, 40).half == pytest.approx(1.6)
+
+
+def test_tables_that_a_spreadsheet_has_saved_again_say_the_same(simulated, tmp_path):
+    """With a BOM, and semicolons for commas."""
+    folder = Path(shutil.copytree(simulated, tmp_path / "saved"))
+    for name in ("catalog.csv", "subhalos.csv"):
+        text = (folder / name).read_text()
+        (folder / name).write_text(text.replace(",", ";"), encoding="utf-8-sig")
+    before, after = (read_truth(load_images(str(place)), "here") for place in (simulated, folder))
+    for name in ("x", "y", "mass"):
+        np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
+    every = np.arange(24)
+    before, after = (truth_of(load_images(str(place)), every) for place in (simulated, folder))
+    np.testing.assert_array_equal(before.einstein_radius, after.einstein_radius)
+    assert all(np.array_equal(*pair) for pair in zip(before.subhalos, after.subhalos, strict=True))
 
 
 def test_class_folders_have_their_truth_beside_them(tmp_path):
