@@ -1,9 +1,13 @@
 """Files of surveys, courses and DeepLense itself: all of them open, and ambiguity is refused by what could be meant."""
 
+import bz2
 import gzip
+import io
 import json
+import lzma
 import pickle
 import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +187,34 @@ def test_suffixes_of_fits(tmp_path, suffix):
     else:
         file.write_bytes(plain.read_bytes())
     np.testing.assert_array_equal(decode(file)[0], A)
+
+
+def test_fits_in_other_packings_by_content(tmp_path):
+    """astropy knows them by their first bytes and unpacks without limit, whatever the suffix says."""
+    plain = units(tmp_path / "plain.fits", PRIMARY=A).read_bytes()
+    for name, content in (("packed.fits", gzip.compress(plain)), ("plain.fits.gz", plain)):
+        (tmp_path / name).write_bytes(content)
+        np.testing.assert_array_equal(decode(tmp_path / name)[0], A)
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.fits", plain)
+    for content in (bomb.getvalue(), bz2.compress(plain), lzma.compress(plain), gzip.compress(gzip.compress(plain))):
+        (tmp_path / "a.fits").write_bytes(content)
+        assert "is no FITS file, or one in an archive that is not gzip: unpack it" in refusal(tmp_path / "a.fits")
+
+
+def test_headers_of_fits_end(tmp_path):
+    plain = units(tmp_path / "plain.fits", PRIMARY=A, ERR=B).read_bytes()
+    lines = b"HISTORY of a long night".ljust(80) * 36
+    long = plain.replace(b"END".ljust(80), lines * 100 + b"END".ljust(80), 1)
+    (tmp_path / "a.fits").write_bytes(long[: len(long) // 2880 * 2880])
+    np.testing.assert_array_equal(decode(tmp_path / "a.fits")[0], A)
+    endless = lines * (2**22 // 2880)
+    extensions = plain + plain[plain.index(b"XTENSION") :] * 1500
+    for content in (plain[:2880].replace(b"END", b"AND") + endless, plain + b"XTENSION" + endless, extensions):
+        for packed in (content, gzip.compress(content)):
+            (tmp_path / "a.fits").write_bytes(packed)
+            assert refusal(tmp_path / "a.fits").startswith("has more than 4 MiB of headers, or one without END: ")
 
 
 def test_blank_pixels_are_no_light(tmp_path):

@@ -139,16 +139,38 @@ class Evil:
         return os.mkdir, (self.mark,)
 
 
+def gzipped(start: bytes, piece: bytes, times: int) -> bytes:
+    """A start, and a piece again and again."""
+    file = io.BytesIO()
+    with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1) as out:
+        out.write(start)
+        for _ in range(times):
+            out.write(piece)
+    return file.getvalue()
+
+
 def crafted(suffix: str, mark: str) -> list[bytes]:
     """What nobody makes by accident: bombs, and pickles within pickles."""
     zeros = bytes(2880)
-    if suffix == ".fits.gz":
-        file = io.BytesIO()
-        with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1) as out:
-            out.write(fits_of(".fits"))
-            for _ in range(200_000):  # 576 MB
-                out.write(zeros)
-        return [file.getvalue()]
+    if suffix in (".fits", ".fits.gz"):
+        lines = b"HISTORY of a long night".ljust(80) * 36
+        start = fits_of(".fits")
+        endless = start[:2880].replace(b"END", b"AND")
+        headers = start[start.index(b"XTENSION") :]
+        bomb = io.BytesIO()
+        with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.fits", "w") as member:
+            member.write(start)
+            for _ in range(200_000):
+                member.write(zeros)
+        return [
+            bomb.getvalue(),
+            gzipped(start, zeros, 200_000),  # 576 MB
+            gzipped(endless, lines, 32_000),  # 92 MB
+            gzipped(endless, lines, 93_000),  # just admitted
+            gzipped(start + b"XTENSION", lines, 93_000),
+            gzipped(start, headers, 2**28 // len(headers) - 1),
+            endless + lines * 32_000,
+        ]
     if suffix == ".npz":
         bomb, lie, nested = io.BytesIO(), io.BytesIO(), io.BytesIO()
         with (

@@ -11,6 +11,14 @@ import numpy as np
 
 from deeplense.data.decode.pixels import MAX_BYTES, BadImage, Planes, Reading, check_shape, choose
 
+GZIP = b"\x1f\x8b"
+
+BLOCK = 2880
+"""Bytes. Headers are whole blocks, and astropy reads them one by one; an image it reads at once."""
+
+MAX_HEADERS = 2**22
+"""Bytes of all headers of a file: 50,000 lines. astropy reads one without an end to the end of the file."""
+
 REMEDY = "say which with --fits-hdu NAME_OR_NUMBER"
 
 
@@ -18,7 +26,7 @@ def read(path: Path, reading: Reading) -> list[Planes]:
     """The picture of a FITS file: `--fits-hdu`, else SCI, PRIMARY, or the only one not named as noise or mask."""
     from astropy.io import fits
 
-    with fits.open(_unpacked(path), memmap=False) as units:
+    with _opened(path) as file, fits.open(file, memmap=False) as units:
         images = [(number, unit) for number, unit in enumerate(units) if _is_image(unit)]
         if not images:
             raise BadImage("holds no image")
@@ -26,15 +34,38 @@ def read(path: Path, reading: Reading) -> list[Planes]:
         return [Planes(_pixels(unit))]
 
 
-def _unpacked(path: Path) -> Any:
-    """The file, or what a gzip in it unpacks to, which may be a million times as much."""
-    if path.suffix.lower() != ".gz":
-        return path
-    with gzip.open(path) as file:
+class _File(io.BufferedReader):
+    """A file with headers of limited length."""
+
+    blocks = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.blocks += size == BLOCK
+        if self.blocks * BLOCK > MAX_HEADERS:
+            raise BadImage(f"has more than {MAX_HEADERS >> 20} MiB of headers, or one without END: write it again")
+        return super().read(size)
+
+
+def _opened(path: Path) -> _File:
+    """The file, unpacked if it is a gzip by its first bytes: astropy would unpack that, zip, bzip2 and more without
+    limit, whatever the suffix."""
+    file = _File(io.FileIO(path))
+    if file.peek(2).startswith(GZIP):
+        with file:
+            file = _File(io.BytesIO(_unpacked(file)))
+    if not file.peek(6).startswith(b"SIMPLE"):
+        file.close()
+        raise BadImage("is no FITS file, or one in an archive that is not gzip: unpack it, or save it as FITS")
+    return file
+
+
+def _unpacked(packed: _File) -> bytes:
+    """What a gzip unpacks to, which may be a million times as much."""
+    with gzip.open(packed) as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise BadImage(f"unpacks to more than {MAX_BYTES >> 20} MiB: give one image")
-    return io.BytesIO(content)
+    return content
 
 
 def _is_image(unit: Any) -> bool:
