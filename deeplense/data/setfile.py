@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ import numpy as np
 from deeplense.content import content_hash
 from deeplense.data.cache import Known, cache_folder, complain, key_of, pack_into
 from deeplense.data.decode import BadImage, Decoded, Reading, hdf5, unit_of
+from deeplense.data.decode.arrays import MAX_STACK, header_of
 from deeplense.data.decode.pixels import canonical, check_shape, mended
 from deeplense.data.imageset import ImageSet
 from deeplense.data.layout import Listed
@@ -69,22 +72,51 @@ def read_set_file(file: Path, bad_images: str, how: Opening, labelled: bool = Tr
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[dict[str, Any]]:
     if file.suffix.lower() == ".npz":
-        with np.load(file, allow_pickle=False) as archive:
-            yield {name: archive[name] for name in archive.files}
+        with zipfile.ZipFile(file) as archive:
+            members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
+            yield {member.filename.removesuffix(".npy"): _Member(archive, member) for member in members}
     else:
         with hdf5.opened(file) as content:
             yield hdf5.arrays(content)
+
+
+class _Member:
+    """An array of an `.npz`, of which no more than the header is unpacked before its numbers are asked for."""
+
+    def __init__(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+        self.archive, self.member = archive, member
+        with archive.open(member) as file:
+            self.shape, self.dtype = header_of(file)
+        self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return self._array[rows]
+
+    @functools.cached_property
+    def _array(self) -> np.ndarray:
+        name, size = self.member.filename, self.member.file_size
+        if size > MAX_STACK:
+            raise BadImage(f"has {size / 2**30:.1f} GiB in {name}: make an HDF5 file of it, or a packed set")
+        if math.prod(self.shape) * self.dtype.itemsize > size:
+            raise BadImage(f"promises an array of {self.shape} in {name} and has less: write it again")
+        with self.archive.open(self.member) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _named(file: Path, arrays: dict[str, Any]) -> tuple[Any, Any]:
     """Images and labels among the arrays of a file."""
     names = {fold(name.rsplit("/", 1)[-1]): name for name in arrays}
     image = next((names[word] for word in IMAGE_NAMES if word in names and arrays[names[word]].ndim >= 3), None)
-    label = next((names[word] for word in LABEL_NAMES if word in names), None)
+    label = next((names[word] for word in LABEL_NAMES if word in names and arrays[names[word]].ndim >= 1), None)
     if image is None:
         listed = ", ".join(f"{name} {tuple(array.shape)}" for name, array in list(arrays.items())[:10])
         raise BadImage(f"has no array called images of three or four dimensions: it has {listed or 'nothing'}")
     images, labels = arrays[image], None if label is None else arrays[label]
+    if not len(images):
+        raise BadImage(f"has no image in {image} {tuple(images.shape)}: give one at least")
     if labels is not None and len(labels) != len(images):
         raise BadImage(f"has {len(images)} {image} and {len(labels)} {label}")
     return images, labels

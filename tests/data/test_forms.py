@@ -409,6 +409,43 @@ def test_files_that_are_no_sets(tmp_path):
     assert "is a file: give the folder" in said("x.png")
 
 
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+def test_sets_that_are_empty_or_have_one_label(tmp_path, suffix):
+    def said(**arrays: np.ndarray) -> str:
+        file = tmp_path / f"a{suffix}"
+        if suffix == ".npz":
+            np.savez(file, **arrays)
+        else:
+            with pytest.importorskip("h5py").File(file, "w") as out:
+                for name, array in arrays.items():
+                    out[name] = array
+        with pytest.raises(InputError) as error:
+            load_images(str(file))
+        return str(error.value)
+
+    images = RANDOM.random((4, 20, 20))
+    assert "has no labels (labels, label, ans, y): add them" in said(images=images, label=np.array(3))
+    empty = said(images=np.zeros((0, 32, 32, 3)), labels=np.zeros(0))
+    assert "has no image in images (0, 32, 32, 3): give one at least" in empty
+    assert "has 4 images and 3 y" in said(images=images, label=np.array(3), y=np.arange(3))
+
+
+def test_an_archive_is_unpacked_where_it_is_the_set_and_within_a_limit(tmp_path, monkeypatch):
+    images, labels = RANDOM.random((4, 20, 20)), np.arange(4) % 2
+    file = tmp_path / "a.npz"
+    np.savez_compressed(file, images=images, labels=labels, notes=objects("of", "somebody"), more=np.zeros(2**16))
+    monkeypatch.setattr("deeplense.data.setfile.MAX_STACK", images.nbytes + 128)
+    np.testing.assert_array_equal(load_images(str(file)).pixels[:, 0], images.astype(np.float32))
+    np.savez_compressed(file, images=np.zeros((5, 20, 20)), labels=np.arange(5) % 2)
+    with pytest.raises(InputError, match=r"has 0.0 GiB in images.npy: make an HDF5 file of it, or a packed set"):
+        load_images(str(file))
+    with zipfile.ZipFile(file, "w") as archive, archive.open("images.npy", "w") as member:
+        lie = {"descr": "<f8", "fortran_order": False, "shape": (4000, 40, 40)}
+        np.lib.format.write_array_header_1_0(member, lie)
+    with pytest.raises(InputError, match=r"promises an array of \(4000, 40, 40\) in images.npy and has less"):
+        load_images(str(file), labelled=False)
+
+
 # ---- packed sets that others have touched --------------------------------------------------------------------------
 
 

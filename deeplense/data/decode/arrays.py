@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -38,7 +38,7 @@ IMAGE_KEYS = ("image", "img", "data", "array", "pixels", "arr0")
 def read_npy(path: Path, reading: Reading) -> list[Planes]:
     """The image of a `.npy`, or the images of a stack."""
     with path.open("rb") as file:
-        shape, dtype = _header(file)
+        shape, dtype = header_of(file)
         if dtype.hasobject:
             return [image_of(load_pickle(file))]
     if len(shape) >= 2:
@@ -198,7 +198,8 @@ def _is_number(item: Any) -> bool:
     return isinstance(item, int | float | np.number) or (isinstance(item, np.ndarray) and item.ndim == 0)
 
 
-def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
+def header_of(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of the array that begins here."""
     version = np.lib.format.read_magic(file)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read_header(file)
