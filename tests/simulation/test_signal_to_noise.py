@@ -140,3 +140,16 @@ def test_no_classifier_exceeds_the_best_auc() -> None:
     auc = float((order - 20_000 * 19_999 / 2) / 20_000**2)
     assert best_auc(ratios) == pytest.approx(auc, abs=0.01)
     assert best_auc(torch.zeros(3)) == pytest.approx(0.5)
+
+
+def test_many_images_are_compared_in_pieces() -> None:
+    ratios = torch.linspace(0, 5, 700)
+    pairs = (ratios.double()[:, None] ** 2 + ratios.double() ** 2).sqrt() / 2
+    assert best_auc(ratios) == pytest.approx(float(torch.special.ndtr(pairs).mean()), rel=1e-12)
+
+
+def test_images_without_noise_have_no_limit() -> None:
+    simulator = Simulator(find_set("model_ii_published"), find_classes(["cdm"]), 0, "cpu")
+    draws = simulator.draw(torch.arange(1), torch.zeros(1, dtype=torch.int64))
+    with pytest.raises(InputError, match=r"^model_ii_published: its images have no noise, .*: leave out --snr$"):
+        signal_to_noise(draws, simulator.lens_set)
