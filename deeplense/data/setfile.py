@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import lzma
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -32,7 +34,7 @@ IMAGE_NAMES = ("images", "image", "x", "data", "imgs")
 LABEL_NAMES = ("labels", "label", "ans", "y", "targets", "target", "classes", "class")
 
 DAMAGE = (BadImage, OSError, ValueError, KeyError, RuntimeError, MemoryError, EOFError, NotImplementedError, zlib.error,
-          zipfile.BadZipFile)  # fmt: skip
+          zipfile.BadZipFile, lzma.LZMAError, tokenize.TokenError)  # fmt: skip
 """What h5py and numpy raise for wild files."""
 
 _AT_ONCE = 256

@@ -444,6 +444,12 @@ def test_an_archive_is_unpacked_where_it_is_the_set_and_within_a_limit(tmp_path,
         np.lib.format.write_array_header_1_0(member, lie)
     with pytest.raises(InputError, match=r"promises an array of \(4000, 40, 40\) in images.npy and has less"):
         load_images(str(file), labelled=False)
+    with zipfile.ZipFile(file, "w") as archive:  # a header that does not end, of which numpy makes another error
+        whole = io.BytesIO()
+        np.lib.format.write_array_header_1_0(whole, lie)
+        archive.writestr("images.npy", whole.getvalue().replace(b"}", b" "))
+    with pytest.raises(InputError, match="cannot be read"):
+        load_images(str(file), labelled=False)
 
 
 # ---- packed sets that others have touched --------------------------------------------------------------------------
