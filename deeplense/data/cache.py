@@ -19,7 +19,8 @@ import platformdirs
 from tqdm import tqdm
 
 from deeplense.content import content_hash
-from deeplense.data.decode import BadImage, Decoded, Reading, of_bands, open_images
+from deeplense.data.decode import BadImage, Decoded, Reading, of_bands, suffix_of
+from deeplense.data.decode import open_each as open_images
 from deeplense.data.decode.pixels import MISSING
 from deeplense.data.imageset import ImageSet, Light
 from deeplense.data.layout import Listed
@@ -31,7 +32,7 @@ from deeplense.data.packed import is_packed, write_packed
 from deeplense.data.tree import printable
 from deeplense.errors import InputError
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 """Part of every key: raise it when decoding changes."""
 
 _HEADER = 128
@@ -76,14 +77,14 @@ def decode_into(kept: Path, folder: Path, listed: list[Listed], reading: Reading
 
 
 def pack_into(
-    kept: Path, source: Path, listed: list[Listed], decoded: Iterator[list[Known] | str], bad_images: str
+    kept: Path, source: Path, listed: list[Listed], decoded: Iterator[list[Known | str]], bad_images: str
 ) -> None:
     """Write images into the packed set `kept`.
 
     Args:
         source: where they come from.
         listed: their files.
-        decoded: the images of each file, or what is wrong with it.
+        decoded: the images of each file, or what is wrong with one of them, or the file.
 
     Raises:
         InputError: images cannot be used and `bad_images` is `error`, or no image of a class can; or the cache cannot
@@ -106,23 +107,26 @@ def pack_into(
 
 
 def complain(folder: Path, skipped: Skipped, total: int, bad_images: str, remedy: str = "mend or remove them") -> None:
-    """Stop at, or warn of, images that cannot be used."""
+    """Stop at, or warn of, images that cannot be used.
+
+    Args:
+        total: images, a stack counted as one.
+    """
     if not skipped:
         return
+    alone = all(suffix_of(path) for path, _ in skipped)  # `all.npy/17` is one of a stack
+    count = f"{len(skipped)} of {total} images" if alone else f"{len(skipped)} images"
     named = "; ".join(f"{folder / path} {reason}" for path, reason in skipped[:5])
     more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
     if any(MISSING in reason for _, reason in skipped):
         remedy = f"fill missing pixels with --bad-pixels zero or median, {remedy}"
     if bad_images == "error":
-        raise InputError(
-            f"{len(skipped)} of {total} images cannot be used: {named}{more}: "
-            f"{remedy}, or leave them out with --bad-images skip"
-        )
-    tell(f"left out {len(skipped)} of {total} images: {named}{more}", "warning")
+        raise InputError(f"{count} cannot be used: {named}{more}: {remedy}, or leave them out with --bad-images skip")
+    tell(f"left out {count}: {named}{more}", "warning")
 
 
 def _pack(
-    aside: Path, source: Path, listed: list[Listed], decoded: Iterator[list[Known] | str], bad_images: str
+    aside: Path, source: Path, listed: list[Listed], decoded: Iterator[list[Known | str]], bad_images: str
 ) -> tuple[ImageSet, dict[str, object], dict[str, list[str]]]:
     """Decode to `aside/images.npy`, through a file that grows, so that memory holds one image at a time.
 
@@ -137,13 +141,14 @@ def _pack(
     with (aside / "images.npy").open("wb") as file:
         file.write(bytes(_HEADER))
         for item, own in zip(listed, decoded, strict=True):
-            if isinstance(own, str):
-                skipped.append((item.path, own))
-                continue
             for number, one in enumerate(own):
+                place = "" if len(own) == 1 else f"/{number}"
+                if isinstance(one, str):
+                    skipped.append((item.path + place, one))
+                    continue
                 pixels = one.image.pixels
                 kept.append(item)
-                paths.append(printable(item.path) if len(own) == 1 else f"{printable(item.path)}/{number}")
+                paths.append(printable(item.path) + place)
                 forms.append((pixels.dtype.name, pixels.shape))
                 file.write(pixels.tobytes())
                 known.append(dataclasses.replace(one, image=dataclasses.replace(one.image, pixels=pixels[:0])))
@@ -197,8 +202,8 @@ def _npy_header(kind: np.dtype, shape: tuple[int, ...]) -> bytes:
     return header.getvalue()
 
 
-def _decode_all(folder: Path, listed: list[Listed], reading: Reading) -> Iterator[list[Known] | str]:
-    """The images of each file in order, or what is wrong with it, decoded on all cores."""
+def _decode_all(folder: Path, listed: list[Listed], reading: Reading) -> Iterator[list[Known | str]]:
+    """The images of each file in order, or what is wrong with one of them, or the file, decoded on all cores."""
     jobs = [([folder / path for path in (item.path, *item.bands)], reading) for item in listed]
     bar = tqdm(total=len(jobs), desc=f"decoding {folder.name}", unit="image", disable=None)
     cores = joblib.cpu_count()
@@ -216,13 +221,18 @@ def _decode_all(folder: Path, listed: list[Listed], reading: Reading) -> Iterato
     bar.close()
 
 
-def _decode_one(job: tuple[list[Path], Reading]) -> list[Known] | str:
+def _decode_one(job: tuple[list[Path], Reading]) -> list[Known | str]:
     files, reading = job
     try:
         images = open_images(files[0], reading) if len(files) == 1 else [of_bands(files, reading)]
     except BadImage as error:
-        return str(error)
-    return [Known(image, content_hash(image.pixels), look_of(image.pixels, image.rgb)) for image in images]
+        return [str(error)]
+    return [
+        str(image)
+        if isinstance(image, BadImage)
+        else Known(image, content_hash(image.pixels), look_of(image.pixels, image.rgb))
+        for image in images
+    ]
 
 
 def _no_cache(folder: Path, error: OSError) -> InputError:

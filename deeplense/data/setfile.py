@@ -143,14 +143,14 @@ def _classes(file: Path, images: Any, labels: Any) -> list[str]:
     return [f"{value:0{digits}d}" for value in whole.tolist()]
 
 
-def _decoded(images: Any, reading: Reading) -> Iterator[list[Known] | str]:
+def _decoded(images: Any, reading: Reading) -> Iterator[list[Known | str]]:
     check_shape(tuple(images.shape[1:]), images.dtype.itemsize)
     for start in range(0, len(images), _AT_ONCE):
         for array in np.asarray(images[start : start + _AT_ONCE]):
             try:
                 pixels, count = mended(canonical(array), reading.bad_pixels)
             except BadImage as error:
-                yield str(error)
+                yield [str(error)]
                 continue
             rgb = pixels.dtype == np.uint8 and len(pixels) == 3
             image = Decoded(pixels, unit_of(pixels, picture=False), rgb, None, count, float(pixels.max()))

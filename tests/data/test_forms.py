@@ -366,6 +366,23 @@ def test_a_stack_is_many_images_of_a_class(tmp_path):
     np.testing.assert_array_equal(images.pixels[20:, 0], stacks["sub"])
 
 
+def test_of_a_stack_only_the_bad_images_are_left_out(tmp_path, capsys):
+    stacks = {name: RANDOM.random((20, 40, 40), dtype=np.float32) for name in ("no_sub", "sub")}
+    stacks["sub"][17, 0, 0] = stacks["sub"][3, :2, 0] = np.nan
+    for name, stack in stacks.items():
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "all.npy", stack)
+    file = tmp_path / "sub" / "all.npy"
+    with pytest.raises(InputError, match=f"2 images cannot be used: {file}/3 has 2 of its 1600 pixels missing"):
+        load_images(str(tmp_path))
+    for _ in range(2):  # and from the cache
+        images = load_images(str(tmp_path), bad_images="skip")
+        assert (len(images), images.labels.sum(), images.paths[-2:]) == (38, 18, ["sub/all.npy/18", "sub/all.npy/19"])
+        np.testing.assert_array_equal(images.pixels[20:, 0], np.delete(stacks["sub"], [3, 17], 0))
+        assert f"warning: left out 2 images: {file}/3 has 2 of its 1600 pixels" in capsys.readouterr().err
+    assert refusal(file).startswith("holds 20 images, of which image 3 has 2 of its 1600 pixels missing")
+
+
 # ---- whole sets in one file ----------------------------------------------------------------------------------------
 
 

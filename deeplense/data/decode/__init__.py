@@ -16,7 +16,7 @@ from deeplense.data.decode import arrays, fits, hdf5, pictures
 from deeplense.data.decode.pixels import MAX_SIDE, MIN_SIDE, BadImage, Planes, Reading, canonical, mended
 
 __all__ = ["FORMATS", "MAX_SIDE", "MIN_SIDE", "SUFFIXES", "BadImage", "Decoded", "Reading", "decode", "of_bands",
-           "open_images", "stem_of", "suffix_of", "unit_of"]  # fmt: skip
+           "open_each", "open_images", "stem_of", "suffix_of", "unit_of"]  # fmt: skip
 
 Reader = Callable[[Path, Reading], list[Planes]]
 
@@ -52,11 +52,11 @@ class Decoded:
     """The largest number."""
 
 
-def open_images(path: Path, reading: Reading = AS_IT_IS) -> list[Decoded]:
-    """Read the images of one file: one, unless it is a stack.
+def open_each(path: Path, reading: Reading = AS_IT_IS) -> list[Decoded | BadImage]:
+    """Read the images of one file: one, unless it is a stack. What is wrong with one of them stands in its place.
 
     Raises:
-        BadImage: whatever is wrong with it.
+        BadImage: whatever is wrong with the file.
     """
     try:
         if path.stat().st_size == 0:
@@ -71,6 +71,21 @@ def open_images(path: Path, reading: Reading = AS_IT_IS) -> list[Decoded]:
     except Exception as error:  # many libraries read these files, and wild files make them raise anything
         told = " ".join(str(error).split())[:300]
         raise BadImage(f"cannot be read: {told or type(error).__name__}") from None
+
+
+def open_images(path: Path, reading: Reading = AS_IT_IS) -> list[Decoded]:
+    """The images of one file, all of which can be used; see `open_each`.
+
+    Raises:
+        BadImage: whatever is wrong with it, or with the first such image of a stack.
+    """
+    images: list[Decoded] = []
+    each = open_each(path, reading)
+    for number, image in enumerate(each):
+        if isinstance(image, BadImage):
+            raise image if len(each) == 1 else BadImage(f"holds {len(each)} images, of which image {number} {image}")
+        images.append(image)
+    return images
 
 
 def decode(path: Path, reading: Reading = AS_IT_IS) -> np.ndarray:
@@ -138,7 +153,10 @@ def unit_of(pixels: np.ndarray, picture: bool) -> str:
     return "numbers"
 
 
-def _decoded(planes: Planes, reading: Reading) -> Decoded:
-    pixels, count = mended(canonical(planes.array), reading.bad_pixels)
+def _decoded(planes: Planes, reading: Reading) -> Decoded | BadImage:
+    try:
+        pixels, count = mended(canonical(planes.array), reading.bad_pixels)
+    except BadImage as error:
+        return error
     rgb = planes.rgb or (pixels.dtype == np.uint8 and len(pixels) == 3)
     return Decoded(pixels, unit_of(pixels, planes.picture), rgb, planes.attached, count, float(pixels.max()))
