@@ -30,7 +30,7 @@ from deeplense.simulation.simulator import Simulator
 
 PARTS = ("train", "val", "test")
 SHARES = (8, 1, 1)
-"""Of ten images that follow one another, how many are in each part."""
+"""Of ten images of a class that follow one another, how many are in each part."""
 BLOCK = 256
 
 
@@ -48,12 +48,16 @@ def write_yolo(
     Raises:
         InputError: a count too small for three parts, or a folder that holds something.
     """
-    if count < sum(SHARES):
-        raise InputError(f"--count {count}: --format yolo has three parts, give {sum(SHARES)} images or more")
+    found = find_classes(classes)
+    ways = len(found.names)
+    if count < sum(SHARES) * ways:
+        raise InputError(
+            f"--count {count}: --format yolo has three parts with {' and '.join(found.names)} in each, "
+            f"give {sum(SHARES) * ways} images or more"
+        )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: holds other files: give an empty folder or a new one")
-    simulator = Simulator(lens_set, find_classes(classes), seed, device)
-    camera, ways = lens_set.camera, len(simulator.classes.names)
+    simulator, camera = Simulator(lens_set, found, seed, device), lens_set.camera
     with replacing(folder) as aside, (aside / "truth.csv").open("w", newline="", encoding="utf-8") as table:
         truth = csv.writer(table)
         truth.writerow(["image", "x", "y", "mass", "snr"])
@@ -68,7 +72,8 @@ def write_yolo(
             columns = torch.stack([draws.x, draws.y, draws.mass, snr.to(draws.x.dtype)], 2).cpu().numpy()
             for number, picture, subhalos in zip(index.tolist(), counts.cpu().numpy(), columns, strict=True):
                 subhalos = subhalos[subhalos[:, 2] > 0]
-                write_image(aside, part_of(number), number, picture, subhalos[subhalos[:, 3] >= min_snr, :2], camera)
+                seen = subhalos[subhalos[:, 3] >= min_snr, :2]
+                write_image(aside, part_of(number // ways), number, picture, seen, camera)
                 truth.writerows([[number, *(f"{value:.6g}" for value in row)] for row in subhalos])
             bar.update(len(index))
         bar.close()
@@ -76,7 +81,7 @@ def write_yolo(
 
 
 def part_of(number: int) -> str:
-    """The part of an image."""
+    """The part of an image, by its number within its class: every part has every class."""
     bounds = np.cumsum(SHARES)
     return PARTS[int(np.searchsorted(bounds, number % bounds[-1], side="right"))]
 

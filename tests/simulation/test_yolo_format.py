@@ -27,7 +27,7 @@ def test_boxes_lie_round_the_subhalos_that_can_be_seen(folder):
     assert [int(row["image"]) for row in rows] == list(range(1, 40, 2))  # every other image has one
     seen = 0
     for number in range(40):
-        part = part_of(number)
+        part = part_of(number // 2)
         with Image.open(folder / "images" / part / f"{number:06d}.png") as picture:
             assert (picture.mode, picture.size) == ("L", (80, 80))
             assert np.asarray(picture).max() == 255
@@ -46,6 +46,16 @@ def test_boxes_lie_round_the_subhalos_that_can_be_seen(folder):
     assert (folder / "data.yaml").read_text().splitlines()[:2] == [f"path: {folder}", "train: images/train"]
 
 
+@pytest.mark.parametrize("classes", [("cdm",), ("no_sub", "cdm")])
+def test_every_part_has_every_class(tmp_path, classes):
+    ways = len(classes)
+    write_yolo(SET, tmp_path / "set", 20 * ways, classes, 0, "cpu", min_snr=0.0)
+    for part, count in zip(PARTS, (16, 2, 2), strict=True):
+        files = sorted((tmp_path / "set" / "labels" / part).iterdir())
+        assert [sum(int(file.stem) % ways == label for file in files) for label in range(ways)] == [count] * ways
+        assert {int(file.stem) % ways for file in files if file.read_text()} == {classes.index("cdm")}
+
+
 def test_a_beam_is_what_the_telescope_makes_of_a_point():
     # The Gaussian of 0.1", sampled in pixels of 0.08" and cut off, and two pixels.
     assert beam(SET.camera) == pytest.approx(math.hypot(0.1, 0.16), rel=0.15)
@@ -61,8 +71,8 @@ def test_what_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "own" / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="holds other files"):
         write_yolo(SET, tmp_path / "own", 20, ("no_sub", "cdm"), 0, "cpu", 0.0)
-    with pytest.raises(InputError, match="--count 5: --format yolo has three parts, give 10 images or more"):
-        write_yolo(SET, tmp_path / "few", 5, ("no_sub", "cdm"), 0, "cpu", 0.0)
+    with pytest.raises(InputError, match="--count 15: --format yolo has three parts with no_sub and sub in each"):
+        write_yolo(SET, tmp_path / "few", 15, ("no_sub", "cdm"), 0, "cpu", 0.0)
     done = run_python("-m", "deeplense.simulation", "one_subhalo", "--out", tmp_path / "x", "--format", "yolo", "--snr")
     assert done.returncode == 2
     assert done.stderr.startswith("error: --format yolo: is made in one go")
