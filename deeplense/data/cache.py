@@ -32,7 +32,7 @@ from deeplense.data.packed import is_packed, write_packed
 from deeplense.data.tree import printable
 from deeplense.errors import InputError
 
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 """Part of every key: raise it when decoding changes."""
 
 _HEADER = 128

@@ -34,6 +34,8 @@ class Scale:
     """The same in images of 16 bits."""
     fraction: float = 1.0
     """The same where white, as far as the type goes, is 1."""
+    deep: bool = False
+    """Whether there were pictures of 16 bits: to no other run are `counts` grey levels."""
 
     def white(self, unit: str, dtype: str) -> float:
         """The number that becomes 1 in an image of that `decode.unit_of`; NaN: its own largest, and its smallest 0."""
@@ -46,6 +48,7 @@ class Scale:
             "bytes": self.white8,
             "16-bit": self.white16,
             "words": self.white16,
+            "counts": self.white16 if self.deep else float("nan"),
             "fraction": self.fraction,
         }.get(unit, float("nan"))
 
@@ -67,7 +70,7 @@ def settle(images: ImageSet, normalize: str) -> Scale:
         return Scale("image")
     whites = {name: _white(high[unit == name], full) for name, full in FULL.items()}
     usual = Counter(unit[grey].tolist()).most_common(1)[0][0]
-    return Scale("levels", whites["8-bit"], whites["16-bit"], whites[usual] / FULL[usual])
+    return Scale("levels", whites["8-bit"], whites["16-bit"], whites[usual] / FULL[usual], "16-bit" in unit)
 
 
 def whites(images: ImageSet, scale: Scale) -> np.ndarray:

@@ -98,6 +98,44 @@ def test_signed_and_unsigned_counts_are_one(tmp_path):
     assert torch.equal(shown[0], shown[2])
 
 
+@pytest.mark.parametrize("container", ["npy", "fits"])
+def test_counts_are_no_grey_levels_to_a_run_on_pictures(tmp_path, container, capsys):
+    """Of whatever type they are, and however many photons there were: up to 260 of 65,535 is black."""
+    scale = settle(load_images(str(folder_of(tmp_path, "set", LENSES, SAVED["png"]))), "auto")
+    for brightest in (260, 3000, 30000):
+        counts = [np.rint(image / image.max() * brightest) for image in LENSES]
+        shown = []
+        for kind in (np.uint16, np.int32):
+
+            def save(file, image, kind=kind):
+                if container == "npy":
+                    np.save(f"{file}.npy", image.astype(kind))
+                else:
+                    fits.PrimaryHDU(image.astype(kind)).writeto(f"{file}.fits")
+
+            images = load_images(str(folder_of(tmp_path, f"{brightest} {kind.__name__}", counts, save)))
+            shown.append(seen(images, scale))
+            assert shown[-1].amax((1, 2, 3)).eq(1).all()
+            assert len(strangers(images, scale)) == 8
+            mention_strangers(images, scale)
+            assert "warning: 8 images are no grey levels" in capsys.readouterr().err
+        assert torch.equal(*shown)
+
+
+@pytest.mark.parametrize("factor", [251, 12])
+def test_levels_of_16_bits_are_the_same_without_the_picture(tmp_path, factor):
+    """To a run on pictures of 16 bits, dark ones among them."""
+    deep = [image.astype(np.uint16) * np.uint16(factor) for image in (*LENSES, LENSES[0] // 4)]
+    png = load_images(
+        str(folder_of(tmp_path, "png", deep, lambda file, image: Image.fromarray(image).save(f"{file}.png")))
+    )
+    npy = load_images(str(folder_of(tmp_path, "npy", deep, lambda file, image: np.save(f"{file}.npy", image))))
+    scale = settle(png, "auto")
+    assert set(npy.light.unit) == {251: {"words", "counts"}, 12: {"counts"}}[factor]
+    assert torch.equal(seen(npy, scale), seen(png, scale))
+    assert strangers(npy, scale) == []
+
+
 def test_one_image_in_another_container_changes_no_other(tmp_path, capsys):
     folder = folder_of(tmp_path, "set", LENSES, SAVED["png"])
     before = seen(load_images(str(folder)))

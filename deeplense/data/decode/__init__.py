@@ -137,7 +137,8 @@ def unit_of(pixels: np.ndarray, picture: bool) -> str:
     """What the numbers of one image count, by its own values alone.
 
     `8-bit` and `16-bit`: grey levels of a picture, 0 black and the type's largest white. `bytes` and `words`: the same
-    levels, kept as other numbers or for other purposes. `fraction`: from 0 to 1. `numbers`: photons, or whatever.
+    levels, kept as other numbers or for other purposes. `counts`: whole numbers of 16 bits below half of their range,
+    photons or the levels of a dark picture. `fraction`: from 0 to 1. `numbers`: photons, or whatever.
     """
     if pixels.dtype == np.uint8:
         return "8-bit"
@@ -145,7 +146,10 @@ def unit_of(pixels: np.ndarray, picture: bool) -> str:
         return "16-bit"
     low, high = float(pixels.min()), float(pixels.max())
     if pixels.dtype == np.uint16:
-        return "bytes" if high <= 255 else "words"
+        if high <= 255:
+            return "bytes"
+        spread = any(not (pixels % step).any() for step in (256, 257))  # 8 bits, over all 16
+        return "words" if spread or 2 * high > 65535 else "counts"
     if low >= 0 and high <= 1:
         return "fraction"
     if low >= 0 and high <= 255 and not (pixels % 1).any():
