@@ -10,7 +10,7 @@ from deeplense.errors import InputError
 from deeplense.simulation.gallery import Pictures, open_gallery
 from deeplense.simulation.instruments import PSF
 from deeplense.simulation.lights import Field, Subtraction, body
-from deeplense.simulation.priors import Fixed, LogUniform, Poisson, Uniform
+from deeplense.simulation.priors import Fixed, LogUniform, Poisson, Uniform, bounds
 from deeplense.simulation.sets import OF_GALAXIES, LensSet, find_set
 from deeplense.simulation.substructure import Equal, Share
 
@@ -36,7 +36,10 @@ def with_share(lens_set: LensSet, share: float) -> LensSet:
         raise InputError(f"--share {share:g}: {lens_set.name} draws no share of the mass in subhalos: leave it out")
     if not 0 < share <= 0.2:
         raise InputError(f"--share {share:g}: give the part of the mass in subhalos, above 0 up to 0.2")
-    return replace(lens_set, subhalos=replace(lens_set.subhalos, number=replace(number, fraction=Fixed(share))))
+    # The set has room for its own shares: of larger ones the number would be cut, and the share with it.
+    most = math.ceil(number.most * max(share / bounds(number.fraction)[1], 1.0))
+    number = replace(number, fraction=Fixed(share), most=most)
+    return replace(lens_set, subhalos=replace(lens_set.subhalos, number=number))
 
 
 def crowded(lens_set: LensSet, mean: float) -> LensSet:

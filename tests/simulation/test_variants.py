@@ -8,15 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from galaxies import write_galaxies
 from PIL import Image
 
 from deeplense.errors import InputError
 from deeplense.simulation.beside import draw_beside
 from deeplense.simulation.camera import blur
-from deeplense.simulation.priors import Fixed
+from deeplense.simulation.priors import Fixed, PowerLaw, mean_mass
 from deeplense.simulation.sets import LensSet, find_classes, find_set
 from deeplense.simulation.simulator import Simulator
-from deeplense.simulation.variants import with_share, without_lens_light
+from deeplense.simulation.substructure import Share
+from deeplense.simulation.variants import with_share, with_sources, without_lens_light
 
 
 def small(name: str) -> LensSet:
@@ -40,6 +42,26 @@ def test_a_share_of_the_mass_is_given() -> None:
         assert float(found.mean()) == pytest.approx(share, rel=0.1)
         assert (own["share"] == share).all()
     assert torch.equal(draws[0.01].scalars["einstein_radius"], draws[0.05].scalars["einstein_radius"])
+
+
+@pytest.mark.parametrize(("name", "share"), [("euclid", 0.2), ("jwst", 0.2), ("model_iv", 0.1), ("model_iv", 0.2)])
+def test_a_large_share_is_not_cut(tmp_path: Path, name: str, share: float) -> None:
+    lens_set = with_sources(name, str(write_galaxies(tmp_path / "galaxies", 10, 3)) if name == "model_iv" else None)
+    number = torch.arange(500)
+    draws = Simulator(with_share(lens_set, share), find_classes(["cdm"]), 1, "cpu").draw(number, 0 * number)
+    own, law = draws.scalars, lens_set.subhalos.mass
+    assert isinstance(law, PowerLaw)
+    square = lens_set.cosmology.mass_to_square(own["z_lens"], own["z_source"])
+    expected = share * 2 * own["einstein_radius"] ** 2 / square / mean_mass(law)
+    assert float(own["subhalos"].sum() / expected.sum()) == pytest.approx(1, abs=0.01)
+
+
+def test_a_share_that_the_set_has_changes_nothing_else() -> None:
+    lens_set = find_set("euclid")
+    assert isinstance(lens_set.subhalos.number, Share)
+    for share in (0.001, 0.01, 0.05):
+        changed = with_share(lens_set, share).subhalos
+        assert changed == replace(lens_set.subhalos, number=replace(lens_set.subhalos.number, fraction=Fixed(share)))
 
 
 def test_the_lenss_light_is_taken_out_with_residuals() -> None:
