@@ -1,7 +1,8 @@
 """Simulated sets as detectors of boxes want them: `--format yolo`.
 
     data.yaml                   where the parts are, and the one class
-    images/PART/000001.png      8 bit, the arcsinh of the light in units of the noise, each image by its own maximum
+    images/PART/000001.png      8 bit, the arcsinh of the light in units of the noise, each image by its own maximum;
+                                of several bands their mean
     labels/PART/000001.txt      a line a subhalo: 0 x y width height, as shares of the image from its upper left corner
     truth.csv                   image,x,y,mass,snr of all subhalos: arcsec from the centre, arcsec, Msun
 
@@ -95,9 +96,9 @@ def write_description(folder: Path, where: Path) -> None:
 def write_image(
     folder: Path, part: str, number: int, counts: np.ndarray, places: np.ndarray, camera: Camera | Telescope
 ) -> None:
-    """One image (S, S) as it is stored, and boxes round `places` (k, 2), arcsec from its centre."""
+    """One image (S, S), or (C, S, S), as it is stored, and boxes round `places` (k, 2), arcsec from its centre."""
     exposure = float(camera.exposure.at(torch.full((1,), 0.5))[0])
-    flux = counts * ((camera.unit_counts or 1.0) / exposure)
+    flux = (counts if counts.ndim == 2 else counts.mean(0)) * ((camera.unit_counts or 1.0) / exposure)
     light = np.arcsinh(np.clip(flux / max(camera.background_rms, 1e-12), 0, None))
     grey = (255 * light / max(float(light.max()), 1e-9)).round().astype(np.uint8)
     Image.fromarray(grey).save(folder / "images" / part / f"{number:06d}.png")

@@ -6,11 +6,13 @@ import math
 import numpy as np
 import pytest
 from conftest import run_python
+from galaxies import write_galaxies
 from PIL import Image
 
 from deeplense.errors import InputError
 from deeplense.simulation.sets import SETS
-from deeplense.simulation.yolo import PARTS, beam, boxes, part_of, write_yolo
+from deeplense.simulation.variants import with_sources
+from deeplense.simulation.yolo import PARTS, beam, boxes, part_of, write_image, write_yolo
 
 SET = SETS["one_subhalo"]
 
@@ -54,6 +56,21 @@ def test_every_part_has_every_class(tmp_path, classes):
         files = sorted((tmp_path / "set" / "labels" / part).iterdir())
         assert [sum(int(file.stem) % ways == label for file in files) for label in range(ways)] == [count] * ways
         assert {int(file.stem) % ways for file in files if file.read_text()} == {classes.index("cdm")}
+
+
+def test_bands_are_shown_by_their_mean(tmp_path):
+    lens_set = with_sources("model_iv", str(write_galaxies(tmp_path / "galaxies", 10, bands=3)))
+    camera = lens_set.camera
+    for kind in ("images", "labels"):
+        (tmp_path / kind / "val").mkdir(parents=True)
+    colour = np.random.default_rng(0).normal(1, 0.5, (3, 64, 64)).astype(np.float32)
+    pictures = []
+    for number, counts in enumerate((colour, colour.mean(0))):
+        write_image(tmp_path, "val", number, counts, np.zeros((1, 2)), camera)
+        with Image.open(tmp_path / "images" / "val" / f"{number:06d}.png") as picture:
+            pictures.append(np.asarray(picture))
+    assert pictures[0].shape == (64, 64)
+    assert np.array_equal(*pictures)
 
 
 def test_a_beam_is_what_the_telescope_makes_of_a_point():
