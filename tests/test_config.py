@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from conftest import ROOT, run_python
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs import DESCRIPTIONS, PRESETS
@@ -46,6 +46,7 @@ def test_presets_have_a_description_and_survive_a_file(preset, tmp_path):
     assert load_config(tmp_path / "config.json") == PRESETS[preset]
 
 
+@settings(deadline=None)
 @given(
     lr=st.floats(1e-12, 1e6),
     epochs=st.integers(1, 10**6),

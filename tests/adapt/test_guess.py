@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeplense.adapt.guess import guess, logarithms, shift_to
 
 
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     bias=st.floats(-8, 8),

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeplense.network.model import build_model
@@ -8,6 +8,7 @@ from deeplense.network.views import oriented, view_of
 from deeplense.scores.symmetry import ALL
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10**6), channels=st.sampled_from([1, 3]), size=st.sampled_from([8, 33]))
 def test_all_views_are_shown_as_one(seed, channels, size):
     images = torch.randn(6, channels, size, size, generator=torch.Generator().manual_seed(seed))
