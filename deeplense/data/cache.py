@@ -19,8 +19,7 @@ import platformdirs
 from tqdm import tqdm
 
 from deeplense.content import content_hash
-from deeplense.data.decode import BadImage, Decoded, Reading, of_bands, suffix_of
-from deeplense.data.decode import open_each as open_images
+from deeplense.data.decode import BadImage, Decoded, Reading, of_bands, open_each
 from deeplense.data.decode.pixels import MISSING
 from deeplense.data.imageset import ImageSet, Light
 from deeplense.data.layout import Listed
@@ -107,15 +106,10 @@ def pack_into(
 
 
 def complain(folder: Path, skipped: Skipped, total: int, bad_images: str, remedy: str = "mend or remove them") -> None:
-    """Stop at, or warn of, images that cannot be used.
-
-    Args:
-        total: images, a stack counted as one.
-    """
+    """Stop at, or warn of, images that cannot be used, of `total` that there are."""
     if not skipped:
         return
-    alone = all(suffix_of(path) for path, _ in skipped)  # `all.npy/17` is one of a stack
-    count = f"{len(skipped)} of {total} images" if alone else f"{len(skipped)} images"
+    count = f"{len(skipped)} of {total} images"
     named = "; ".join(f"{folder / path} {reason}" for path, reason in skipped[:5])
     more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
     if any(MISSING in reason for _, reason in skipped):
@@ -154,7 +148,7 @@ def _pack(
                 known.append(dataclasses.replace(one, image=dataclasses.replace(one.image, pixels=pixels[:0])))
         gone = {item.name for item in kept} != {item.name for item in listed}
         if bad_images == "error" or gone:
-            complain(source, skipped, len(listed), "error")  # a whole class gone is nothing to skip over
+            complain(source, skipped, len(kept) + len(skipped), "error")  # a whole class gone is nothing to skip over
         length = file.tell() - _HEADER
         alike = len(set(forms)) == 1
         kind, shape = (forms[0][0], (len(forms), *forms[0][1])) if alike else ("uint8", (length,))
@@ -224,7 +218,7 @@ def _decode_all(folder: Path, listed: list[Listed], reading: Reading) -> Iterato
 def _decode_one(job: tuple[list[Path], Reading]) -> list[Known | str]:
     files, reading = job
     try:
-        images = open_images(files[0], reading) if len(files) == 1 else [of_bands(files, reading)]
+        images = open_each(files[0], reading) if len(files) == 1 else [of_bands(files, reading)]
     except BadImage as error:
         return [str(error)]
     return [

@@ -49,10 +49,11 @@ def load_images(where: str, bad_images: str = "error", labelled: bool = True, ho
     if not is_packed(kept):
         decode_into(kept, place, listed, how.reading, bad_images)
     about = read_about(kept)
-    complain(place, about["skipped"], len(listed), bad_images)
+    found = read_packed(kept, positive=how.positive)
+    complain(place, about["skipped"], len(found) + len(about["skipped"]), bad_images)
     pixels, images = about["mended"]
     tell_mended(pixels, images, how.bad_pixels)
-    return read_packed(kept, positive=how.positive)
+    return found
 
 
 def complain_of_unused(folder: Path, layout: Layout, bad_images: str) -> None:

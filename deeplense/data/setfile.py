@@ -65,7 +65,7 @@ def read_set_file(file: Path, bad_images: str, how: Opening, labelled: bool = Tr
     if labelled and found.labels is None:
         raise InputError(f"--data {file}: has no labels ({', '.join(LABEL_NAMES[:4])}): add them")
     about = read_about(kept)
-    complain(file, about["skipped"], len(found), bad_images)
+    complain(file, about["skipped"], len(found) + len(about["skipped"]), bad_images)
     pixels, images = about["mended"]
     tell_mended(pixels, images, how.bad_pixels)
     return found

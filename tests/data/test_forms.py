@@ -373,13 +373,13 @@ def test_of_a_stack_only_the_bad_images_are_left_out(tmp_path, capsys):
         (tmp_path / name).mkdir()
         np.save(tmp_path / name / "all.npy", stack)
     file = tmp_path / "sub" / "all.npy"
-    with pytest.raises(InputError, match=f"2 images cannot be used: {file}/3 has 2 of its 1600 pixels missing"):
+    with pytest.raises(InputError, match=f"2 of 40 images cannot be used: {file}/3 has 2 of its 1600 pixels missing"):
         load_images(str(tmp_path))
     for _ in range(2):  # and from the cache
         images = load_images(str(tmp_path), bad_images="skip")
         assert (len(images), images.labels.sum(), images.paths[-2:]) == (38, 18, ["sub/all.npy/18", "sub/all.npy/19"])
         np.testing.assert_array_equal(images.pixels[20:, 0], np.delete(stacks["sub"], [3, 17], 0))
-        assert f"warning: left out 2 images: {file}/3 has 2 of its 1600 pixels" in capsys.readouterr().err
+        assert f"warning: left out 2 of 40 images: {file}/3 has 2 of its 1600 pixels" in capsys.readouterr().err
     assert refusal(file).startswith("holds 20 images, of which image 3 has 2 of its 1600 pixels missing")
 
 

@@ -46,7 +46,7 @@ def test_the_smooth_class_is_label_0(names, order):
 def test_second_start_decodes_nothing(tmp_path, monkeypatch):
     folder = write_lenses(tmp_path / "set", 20)
     first = load_images(str(folder))
-    monkeypatch.setattr(module, "open_images", None)
+    monkeypatch.setattr(module, "open_each", None)
     second = load_images(str(folder))
     np.testing.assert_array_equal(first.pixels, second.pixels)
     assert (first.paths, first.hashes, first.classes) == (second.paths, second.hashes, second.classes)
