@@ -23,6 +23,7 @@ from tqdm import tqdm
 import deeplense
 from deeplense.errors import InputError
 from deeplense.simulation.files import Format, SetFiles, finished_images
+from deeplense.simulation.gallery import Pictures
 from deeplense.simulation.limit import signal_to_noise
 from deeplense.simulation.sets import Classes, LensSet, find_classes, find_set
 from deeplense.simulation.shares import Part
@@ -57,11 +58,17 @@ def simulate_set(
     With `part` K of N only that share of them is made, in a folder of its own below `directory`, see `shares`.
 
     Raises:
-        InputError: an unknown set or class, a count below 1, a folder that holds something else, or a full disk.
+        InputError: an unknown set or class, a count below 1, galaxies in class folders, a folder that holds something
+            else, or a full disk.
     """
     lens_set, found = find_set(name) if isinstance(name, str) else name, find_classes(classes)
     if count < 1:
         raise InputError(f"--count {count}: give the number of images, 1 or more")
+    if form == "folders" and isinstance(lens_set.source, Pictures):
+        raise InputError(
+            "--format folders: says no parts, and a galaxy would be the source of training and of test images: "
+            "give --format packed"
+        )
     directory, start, stop = Path(directory), 0, count
     about = describe(lens_set, found, seed, form, device) | ({"snr": True} if snr else {})
     if part is not None:

@@ -8,6 +8,8 @@
 
 A point has no size, so a box has that of a beam: what the telescope makes of a point, pixels included. Boxes are drawn
 round subhalos that an observer who fits lens and source could see; whoever asks for more of a detector asks for noise.
+
+Parts take turns within each class; where the sources are galaxies, an image is in the part that its galaxy is in.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ from tqdm import tqdm
 
 from deeplense.errors import InputError
 from deeplense.files import replacing
+from deeplense.simulation import gallery
+from deeplense.simulation.draw import Draws
+from deeplense.simulation.gallery import Pictures
 from deeplense.simulation.instruments import Camera, Gaussian, Telescope
 from deeplense.simulation.limit import signal_to_noise
 from deeplense.simulation.sets import LensSet, find_classes
@@ -65,20 +70,33 @@ def write_yolo(
         for name in PARTS:
             for kind in ("images", "labels"):
                 (aside / kind / name).mkdir(parents=True)
+        missing = {(part, label) for part in PARTS for label in range(ways)}
         bar = tqdm(desc=lens_set.name, total=count, unit="image", disable=None)
         for first in range(0, count, BLOCK):
             index = torch.arange(first, min(first + BLOCK, count), device=simulator.device)
             counts, draws = simulator.make(index // ways, index % ways)
             snr = signal_to_noise(draws, lens_set).each if min_snr > 0 else torch.zeros_like(draws.mass)
             columns = torch.stack([draws.x, draws.y, draws.mass, snr.to(draws.x.dtype)], 2).cpu().numpy()
-            for number, picture, subhalos in zip(index.tolist(), counts.cpu().numpy(), columns, strict=True):
+            parts = _parts_of(draws, lens_set)
+            shown = zip(index.tolist(), parts, counts.cpu().numpy(), columns, strict=True)
+            for number, part, picture, subhalos in shown:
+                missing.discard((part, number % ways))
                 subhalos = subhalos[subhalos[:, 2] > 0]
                 seen = subhalos[subhalos[:, 3] >= min_snr, :2]
-                write_image(aside, part_of(number // ways), number, picture, seen, camera)
+                write_image(aside, part, number, picture, seen, camera)
                 truth.writerows([[number, *(f"{value:.6g}" for value in row)] for row in subhalos])
             bar.update(len(index))
         bar.close()
+        for part, label in sorted(missing):  # by chance, of few images of galaxies
+            raise InputError(f"--count {count}: no image of {found.names[label]} is in the part {part}: give more")
         write_description(aside, folder.resolve())
+
+
+def _parts_of(draws: Draws, lens_set: LensSet) -> list[str]:
+    """The part of each image: a galaxy that is the source of images of one part is that of no other's."""
+    if isinstance(lens_set.source, Pictures):
+        return [gallery.PARTS[place] for place in draws.scalars["part"].int().tolist()]
+    return [part_of(number) for number in draws.number.tolist()]
 
 
 def part_of(number: int) -> str:

@@ -31,6 +31,7 @@ from deeplense.simulation.simulator import Simulator
 from deeplense.simulation.stream import ImageStream
 from deeplense.simulation.variants import with_sources
 from deeplense.simulation.write import simulate_set
+from deeplense.simulation.yolo import write_yolo
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +113,30 @@ def test_each_galaxy_is_in_one_part_of_the_split(tmp_path: Path, galaxies: Path)
     assert images.parts == [row["part"] for row in rows]
     share = [images.parts.count(part) / 300 for part in PARTS]
     assert share == pytest.approx([0.7, 0.1, 0.2], abs=0.08)
+
+
+def test_pictures_with_boxes_are_in_the_parts_of_their_galaxies(tmp_path: Path, galaxies: Path) -> None:
+    lens_set = small(with_sources("hst_subhalo", str(galaxies)))
+    with torch.compiler.set_stance("force_eager"):
+        write_yolo(lens_set, tmp_path / "set", 200, ("no_sub", "cdm"), 2, "cpu", min_snr=0.0)
+    index = torch.arange(200)
+    own = Simulator(lens_set, find_classes(), 2, "cpu").draw(index // 2, index % 2).scalars
+    found = {part: [int(file.stem) for file in (tmp_path / "set" / "images" / part).iterdir()] for part in PARTS}
+    assert sorted(number for some in found.values() for number in some) == list(range(200))
+    behind = [set(own["picture"][found[part]].int().tolist()) for part in PARTS]
+    assert [len(some) for some in behind] == [14, 2, 4]
+    assert len(set.union(*behind)) == 20
+    refusal = pytest.raises(InputError, match=r"^--count 20: no image of (no_sub|sub) is in the part \w+: give more$")
+    with torch.compiler.set_stance("force_eager"), refusal:
+        write_yolo(lens_set, tmp_path / "few", 20, ("no_sub", "cdm"), 2, "cpu", min_snr=0.0)
+    assert not (tmp_path / "few").exists()
+
+
+def test_galaxies_in_class_folders_are_refused(tmp_path: Path, galaxies: Path) -> None:
+    lens_set = small(with_sources("hst_subhalo", str(galaxies)))
+    with pytest.raises(InputError, match=r"^--format folders: says no parts, .*: give --format packed$"):
+        simulate_set(lens_set, tmp_path / "set", 8, form="folders", progress=False)
+    assert not (tmp_path / "set").exists()
 
 
 def test_a_stream_has_the_galaxies_of_training_only(galaxies: Path) -> None:
