@@ -27,6 +27,9 @@ SIDE = 128
 _SHARPEST = 3.0
 """Pixels: what has half of its light within less is a star, or too small to be magnified."""
 
+_FEWEST_PIXELS = 11
+"""A side: of fewer there is no frame that the background could be taken from."""
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -88,12 +91,16 @@ def open_gallery(folder: Path, bands: int, flag: str = "--sources") -> tuple[Gal
             bad["have pixels that are no numbers"].append(name)
             continue
         sha256 = content_hash(image)
-        planes = _without_background(_squared(image))
+        square = _squared(image)
+        if square.shape[1] < _FEWEST_PIXELS:
+            bad["are stars, or too small"].append(name)
+            continue
+        planes = _without_background(square)
         if not planes.any():
             bad["have no light"].append(name)
             continue
         radius = half_light_radius(planes.mean(0))
-        if radius < _SHARPEST:
+        if not radius >= _SHARPEST:  # nor where it is no number
             bad["are stars, or too small"].append(name)
             continue
         found[sha256] = _made_ready(planes if bands == 3 else planes.mean(0, keepdims=True), bands, radius)

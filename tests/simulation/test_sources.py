@@ -215,6 +215,7 @@ def test_sources_that_are_none_are_refused(tmp_path: Path) -> None:
     broken[0, 3, 3] = np.nan
     for name, image, message in (
         ("star", 100 * star, "1 of its images are stars, or too small (star.npy[0], for one): take them out"),
+        ("thumbnail", spiral(50, 10), "1 of its images are stars, or too small (thumbnail.npy[0], for one): take"),
         ("nan", broken, "1 of its images have pixels that are no numbers (nan.npy[0], for one): take them out"),
         ("dark", np.zeros((64, 64)), "1 of its images have no light (dark.npy[0], for one): take them out"),
         ("flat", np.zeros(64), f"{tmp_path / 'flat' / 'flat.npy'}: has an array of shape (64,): give (H, W), or th"),
