@@ -17,12 +17,15 @@ def read_psf(file: Path, pixel_scale: float) -> PixelKernel:
     """The point-spread function in the first image of a FITS file, for pixels of `pixel_scale` arcsec.
 
     Raises:
-        InputError: no such file or no image in it, or one that is even, empty, off its centre or of other pixels.
+        InputError: no such file or no image in it, or one that is even, a single pixel, empty, off its centre or of
+            other pixels.
     """
     weights, scale = _read(file)
     shape = " x ".join(map(str, weights.shape))
     if weights.ndim != 2 or weights.shape[0] != weights.shape[1] or weights.shape[0] % 2 == 0:
         raise InputError(f"--psf {file}: has {shape} pixels: give a square of an odd number, so that one is its centre")
+    if weights.size == 1:
+        raise InputError(f"--psf {file}: has {shape} pixels, and spreads nothing: give 3 x 3 or more")
     if not np.isfinite(weights).all() or weights.sum() <= 0:
         raise InputError(f"--psf {file}: is empty or has pixels that are no numbers: give one with light in it")
     if scale is not None and abs(scale / pixel_scale - 1) > 0.01:

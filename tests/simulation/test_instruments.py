@@ -221,6 +221,7 @@ def test_psfs_that_are_none_are_refused(tmp_path: Path) -> None:
     for name, weights, header, message in (
         ("even", np.ones((4, 4)), {}, "has 4 x 4 pixels: give a square of an odd number, so that one is its centre"),
         ("flat", np.ones((3, 5)), {}, "has 3 x 5 pixels: give a square of an odd number, so that one is its centre"),
+        ("single", np.ones((1, 1)), {}, "has 1 x 1 pixels, and spreads nothing: give 3 x 3 or more"),
         ("empty", np.zeros((3, 3)), {}, "is empty or has pixels that are no numbers: give one with light in it"),
         ("nan", np.full((3, 3), np.nan), {}, "is empty or has pixels that are no numbers: give one with light in it"),
         ("off", shifted, {}, "its light is off its middle pixel by 3.0, 0.0 px: shift it there"),
