@@ -26,7 +26,9 @@ def with_subhalos(draws: Draws, lens_set: LensSet, x: Tensor, y: Tensor, mass: T
             lens_set.cosmology, scalars["z_lens"][:, None], square, scalars["einstein_radius"][:, None]
         )
         spread = lens_set.subhalos.profile.spread(mass, around, torch.full_like(mass, 0.5))
-        total, scale = spread.total, spread.scale
-        concentration = concentration if spread.concentration is None else spread.concentration + 0 * mass
+        there = mass > 0  # of no mass there is no concentration: c(M) has no end towards it
+        total, scale = spread.total.where(there, 0.0), spread.scale.where(there, 0.0)
+        if spread.concentration is not None:
+            concentration = spread.concentration.where(there, torch.nan)
     radius = (total * square).sqrt()
     return replace(draws, x=x, y=y, mass=mass, radius=radius, scale=scale, concentration=concentration)

@@ -21,6 +21,7 @@ from deeplense.simulation.cosmology import Cosmology
 from deeplense.simulation.deflection import deflect_halo, einstein_radii, table_nodes
 from deeplense.simulation.deflection import main_lens as our_lens
 from deeplense.simulation.lenses import ANY_ANGLE, Multipole, PowerLawHalo
+from deeplense.simulation.placing import with_subhalos
 from deeplense.simulation.priors import Cartesian, Fixed, LogUniform, PowerLaw, Uniform
 from deeplense.simulation.profiles import MassConcentration, PseudoJaffe, Surroundings, TruncatedNFW
 from deeplense.simulation.render import pixel_grid, subhalo_rays
@@ -157,6 +158,23 @@ def test_a_subhalos_einstein_radius_encloses_the_critical_density(name: str) -> 
     # Where it is 0, even the innermost node of the table has less than the critical density.
     first = table_nodes()[0]
     assert (PROFILES[name].enclosed(np.array([first]))[0] * point[~seen] ** 2 <= (first * scale[~seen]) ** 2).all()
+
+
+@pytest.mark.parametrize("name", ["euclid", "hst_subhalo", "one_subhalo"])
+def test_none_is_placed_where_the_mass_is_0(name: str) -> None:
+    lens_set = SETS[name]
+    lens_set = replace(lens_set, camera=replace(lens_set.camera, pixels=32))
+    simulator = Simulator(lens_set, find_classes(["no_sub"]), 0, "cpu")
+    draws = simulator.draw(torch.arange(2), torch.zeros(2, dtype=torch.int64))
+    place = torch.tensor([[0.3, 1.0]]).expand(2, 2)
+    alone = with_subhalos(draws, lens_set, place[:, :1], place[:, :1], torch.full((2, 1), 1e9))
+    beside = with_subhalos(draws, lens_set, place, place, torch.tensor([[1e9, 0.0]]).expand(2, 2))
+    for field in ("mass", "radius", "scale"):
+        assert (getattr(beside, field)[:, 1] == 0).all()
+        assert torch.equal(getattr(beside, field)[:, :1], getattr(alone, field))
+    assert torch.equal(beside.concentration[:, :1].nan_to_num(), alone.concentration.nan_to_num())
+    with torch.compiler.set_stance("force_eager"):
+        torch.testing.assert_close(simulator.render(beside), simulator.render(alone), rtol=1e-5, atol=0)
 
 
 def test_concentrations_follow_the_relation_with_its_scatter() -> None:
