@@ -35,7 +35,8 @@ class Simulation:
     """packed: dataset.json, images.npy, catalog.csv, subhalos.csv. folders: a folder a class, a .npy an image.
     yolo: 8-bit pictures in three parts, with a box of one beam round each subhalo."""
     min_snr: float = 5.0
-    """With --format yolo: subhalos of a lower signal-to-noise ratio get no box; 0: all get one, and it is faster."""
+    """With --format yolo: subhalos of a lower signal-to-noise ratio get no box; 0: all get one, none is
+    measured, and it is faster."""
     sources: str | None = None
     """A folder of galaxies (FITS, .npy, pictures), or a HDF5 file as Galaxy10's: the sources, each in one part of the
     split only. field: random fields."""
@@ -89,6 +90,8 @@ def main() -> None:
         raise InputError("--format yolo: is made in one go, with signal-to-noise ratios: leave out --part --join --snr")
     if not wanted.min_snr >= 0:
         raise InputError(f"--min-snr {wanted.min_snr:g}: give 0 (all) or more")
+    if wanted.beside is not None and wanted.part is not None:
+        raise InputError("--beside: is drawn of a whole set, and not with --part: leave it out here")
     part = None if wanted.part is None else Part.parse(wanted.part)
     if part is not None and wanted.join:
         raise InputError("--part, --join: make the shares first, each by a command of its own, and then join them")
@@ -114,12 +117,14 @@ def simulate(wanted: Simulation, lens_set: LensSet, part: Part | None) -> None:
     """Make the images, or one share of them."""
     import torch
 
-    from deeplense.simulation.beside import draw_beside
+    from deeplense.simulation.beside import draw_beside, read_beside
     from deeplense.simulation.figures import draw_samples
     from deeplense.simulation.files import finished_images
     from deeplense.simulation.write import simulate_set, writing
     from deeplense.simulation.yolo import write_yolo
 
+    if wanted.beside is not None:
+        read_beside(wanted.beside)  # what is wrong with them is said before anything is made
     where = wanted.out if part is None else part.folder(wanted.out)
     count = wanted.count if part is None else len(range(*part.span(wanted.count)))
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -127,6 +132,8 @@ def simulate(wanted: Simulation, lens_set: LensSet, part: Part | None) -> None:
         with writing(wanted.out, wanted.count):
             write_yolo(lens_set, wanted.out, wanted.count, wanted.classes, wanted.seed, device, min_snr=wanted.min_snr)
         draw_samples(lens_set, wanted.out / "samples.png", wanted.classes, wanted.seed, device)
+        if wanted.beside is not None:
+            draw_beside(lens_set, wanted.beside, wanted.out / "beside.png", wanted.seed, device)
         print(f"{wanted.out}: {wanted.count} pictures with boxes; train on {wanted.out / 'data.yaml'}")
         return
     try:

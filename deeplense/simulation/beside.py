@@ -31,7 +31,7 @@ def draw_beside(lens_set: LensSet, folder: Path, file: Path, seed: int, device: 
         InputError: no image there, or one that cannot be read.
     """
     side = lens_set.camera.pixels
-    real = [_cut(image.mean(0), side) for _, image in islice(read_images(folder, "--beside"), COLUMNS)]
+    real = [_cut(image, side) for image in read_beside(folder)]
     simulator = Simulator(lens_set, find_classes(["cdm"]), seed, device)
     number = torch.arange(piece(simulator.device.type, COLUMNS), device=simulator.device)
     counts, draws = simulator.make(number, torch.zeros_like(number))
@@ -52,6 +52,15 @@ def draw_beside(lens_set: LensSet, folder: Path, file: Path, seed: int, device: 
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
     figure.savefig(file)
+
+
+def read_beside(folder: Path) -> list[np.ndarray]:
+    """The telescope's images that are shown, (H, W) each.
+
+    Raises:
+        InputError: see `draw_beside`.
+    """
+    return [image.mean(0) for _, image in islice(read_images(folder, "--beside"), COLUMNS)]
 
 
 def _cut(image: np.ndarray, side: int) -> np.ndarray:

@@ -4,7 +4,8 @@
     images/PART/000001.png      8 bit, the arcsinh of the light in units of the noise, each image by its own maximum;
                                 of several bands their mean
     labels/PART/000001.txt      a line a subhalo: 0 x y width height, as shares of the image from its upper left corner
-    truth.csv                   image,x,y,mass,snr of all subhalos: arcsec from the centre, arcsec, Msun
+    truth.csv                   image,x,y,mass,snr of all subhalos: arcsec from the centre, arcsec, Msun; snr is empty
+                                where `--min-snr 0` measures none
 
 A point has no size, so a box has that of a beam: what the telescope makes of a point, pixels included. Boxes are drawn
 round subhalos that an observer who fits lens and source could see; whoever asks for more of a detector asks for noise.
@@ -52,7 +53,7 @@ def write_yolo(
     """Simulate `count` images, those of the packed set of that seed, into `folder`: all of it, or nothing.
 
     Raises:
-        InputError: a count too small for three parts, or a folder that holds something.
+        InputError: a count too small for three parts, images without noise, or a folder that holds something.
     """
     found = find_classes(classes)
     ways = len(found.names)
@@ -61,6 +62,8 @@ def write_yolo(
             f"--count {count}: --format yolo has three parts with {' and '.join(found.names)} in each, "
             f"give {sum(SHARES) * ways} images or more"
         )
+    if min_snr > 0 and not lens_set.camera.noise:
+        raise InputError(f"--min-snr {min_snr:g}: images of {lens_set.name} have no noise to measure by: give 0")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: holds other files: give an empty folder or a new one")
     simulator, camera = Simulator(lens_set, found, seed, device), lens_set.camera
@@ -70,6 +73,7 @@ def write_yolo(
         for name in PARTS:
             for kind in ("images", "labels"):
                 (aside / kind / name).mkdir(parents=True)
+        unmeasured = [] if min_snr > 0 else [""]
         missing = {(part, label) for part in PARTS for label in range(ways)}
         bar = tqdm(desc=lens_set.name, total=count, unit="image", disable=None)
         for first in range(0, count, BLOCK):
@@ -84,7 +88,8 @@ def write_yolo(
                 subhalos = subhalos[subhalos[:, 2] > 0]
                 seen = subhalos[subhalos[:, 3] >= min_snr, :2]
                 write_image(aside, part, number, picture, seen, camera)
-                truth.writerows([[number, *(f"{value:.6g}" for value in row)] for row in subhalos])
+                told = subhalos if min_snr > 0 else subhalos[:, :3]
+                truth.writerows([[number, *(f"{value:.6g}" for value in row), *unmeasured] for row in told])
             bar.update(len(index))
         bar.close()
         for part, label in sorted(missing):  # by chance, of few images of galaxies

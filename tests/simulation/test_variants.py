@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import run_python
 from galaxies import write_galaxies
 from PIL import Image
 
@@ -115,6 +116,18 @@ def test_a_set_beside_a_telescopes_images(tmp_path: Path) -> None:
         assert picture.size[0] > 1000
     with pytest.raises(InputError, match=r"^--beside .*nothing: does not exist"):
         draw_beside(small("hst_subhalo"), tmp_path / "nothing", tmp_path / "beside.png", 0)
+
+
+def test_pictures_with_boxes_beside_a_telescopes_images(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    np.save(tmp_path / "real" / "0.npy", np.random.default_rng(0).normal(size=(80, 80)).astype(np.float32))
+    done = run_python(
+        *("-m", "deeplense.simulation", "one_subhalo", "--out", tmp_path / "set", "--count", "20", "--format", "yolo"),
+        *("--min-snr", "0", "--beside", tmp_path / "real"),
+    )
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "set" / "beside.png") as picture:
+        assert picture.size[0] > 1000
 
 
 def test_variants_that_a_set_has_not_are_refused() -> None:

@@ -270,6 +270,12 @@ def test_command_refuses_at_once_and_helps_at_once(tmp_path: Path) -> None:
     assert unknown.stderr == (f"error: model_2: no simulated set has this name; there are {', '.join(SUMMARIES)}\n")
     assert command("model_i", "--out", tmp_path / "set", "--classes", "no_sub", "wdm").returncode == 2
     assert command("model_i", "--out", tmp_path / "set", "--count", "-1").returncode == 2
+    missing = command("model_i", "--out", tmp_path / "set", "--beside", tmp_path / "nowhere")
+    assert missing.returncode == 2
+    assert missing.stderr.startswith(f"error: --beside {tmp_path / 'nowhere'}: does not exist: give a folder of FITS")
+    share = command("model_i", "--out", tmp_path / "set", "--beside", tmp_path, "--part", "1/2")
+    assert share.returncode == 2
+    assert share.stderr.startswith("error: --beside: is drawn of a whole set, and not with --part: leave it out")
     assert not (tmp_path / "set").exists()
     shown = command("--help")
     assert "--classes" in shown.stdout

@@ -56,6 +56,10 @@ def test_every_part_has_every_class(tmp_path, classes):
         files = sorted((tmp_path / "set" / "labels" / part).iterdir())
         assert [sum(int(file.stem) % ways == label for file in files) for label in range(ways)] == [count] * ways
         assert {int(file.stem) % ways for file in files if file.read_text()} == {classes.index("cdm")}
+    rows = list(csv.DictReader((tmp_path / "set" / "truth.csv").open()))
+    assert len(rows) == 20
+    assert {row["snr"] for row in rows} == {""}  # nothing was measured
+    assert all(float(row["mass"]) > 1e8 for row in rows)
 
 
 def test_bands_are_shown_by_their_mean(tmp_path):
@@ -90,6 +94,8 @@ def test_what_cannot_be_made_is_refused(tmp_path):
         write_yolo(SET, tmp_path / "own", 20, ("no_sub", "cdm"), 0, "cpu", 0.0)
     with pytest.raises(InputError, match="--count 15: --format yolo has three parts with no_sub and sub in each"):
         write_yolo(SET, tmp_path / "few", 15, ("no_sub", "cdm"), 0, "cpu", 0.0)
+    with pytest.raises(InputError, match=r"^--min-snr 5: images of model_ii_published have no noise to measure by: g"):
+        write_yolo(SETS["model_ii_published"], tmp_path / "bare", 20, ("no_sub", "cdm"), 0, "cpu", 5.0)
     done = run_python("-m", "deeplense.simulation", "one_subhalo", "--out", tmp_path / "x", "--format", "yolo", "--snr")
     assert done.returncode == 2
     assert done.stderr.startswith("error: --format yolo: is made in one go")
