@@ -41,7 +41,8 @@ class Simulation:
     """A folder of galaxies (FITS, .npy, pictures), or a HDF5 file as Galaxy10's: the sources, each in one part of the
     split only. field: random fields."""
     share: float | None = None
-    """Of euclid, hst, jwst and model_iv: the part of the lens's mass that is in subhalos, the same in each image."""
+    """Of euclid, hst, jwst and model_iv: the part of the lens's mass that is in subhalos, the same in each image. It
+    counts M200: all that deflects of a halo has a sixth to three tenths more."""
     lens_light: Literal["in", "subtracted"] = "in"
     """subtracted: taken out of the image, but for what fits of telescopes' images leave."""
     beside: Path | None = None

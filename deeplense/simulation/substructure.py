@@ -58,6 +58,8 @@ class Share:
     """As many, by a Poisson law, as have this share of the main lens's mass between them, in the mean.
 
     It is the share of the mass that is projected inside the Einstein radius, of subhalos that are placed by `Rings`.
+    The mass of a subhalo is the one that is drawn, M200 of a truncated NFW halo; all of it, which deflects, is 1.17
+    times that in `hst`, 1.24 in `euclid` and 1.29 in `jwst`, and so is the share of what deflects.
     """
 
     fraction: Prior

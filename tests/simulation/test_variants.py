@@ -45,6 +45,16 @@ def test_a_share_of_the_mass_is_given() -> None:
     assert torch.equal(draws[0.01].scalars["einstein_radius"], draws[0.05].scalars["einstein_radius"])
 
 
+@pytest.mark.parametrize(("name", "times"), [("euclid", 1.24), ("hst", 1.17), ("jwst", 1.29)])
+def test_all_that_deflects_is_more_than_the_share(name: str, times: float) -> None:
+    """What the docstring of `Share` says: it counts M200."""
+    lens_set, number = with_share(find_set(name), 0.01), torch.arange(1000)
+    draws = Simulator(lens_set, find_classes(["cdm"]), 1, "cpu").draw(number, 0 * number)
+    square = lens_set.cosmology.mass_to_square(draws.scalars["z_lens"], draws.scalars["z_source"])
+    total = (draws.radius**2).sum(1) / square
+    assert float(total.sum() / draws.mass.sum()) == pytest.approx(times, abs=0.01)
+
+
 @pytest.mark.parametrize(("name", "share"), [("euclid", 0.2), ("jwst", 0.2), ("model_iv", 0.1), ("model_iv", 0.2)])
 def test_a_large_share_is_not_cut(tmp_path: Path, name: str, share: float) -> None:
     lens_set = with_sources(name, str(write_galaxies(tmp_path / "galaxies", 10, 3)) if name == "model_iv" else None)
