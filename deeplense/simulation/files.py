@@ -2,12 +2,16 @@
 
     images.npy      (N, H, W) float16 counts, or float32 electrons/s, (N, C, H, W) of several bands; or
                     CLASS/NUMBER.npy, (H, W) float32 counts each
-    catalog.csv     index,class,sha256, and one column a drawn parameter, empty where an image's class has none; before
+    catalog.csv     index,class,sha256, and one column a drawn scalar, empty where an image's class has none; before
                     them the part of the split, where sources are galaxies, each of which is in one part only
     subhalos.csv    index,x,y,mass,einstein_radius: arcsec, arcsec, Msun, arcsec; of profiles that are no points also
                     concentration,scale_radius,truncation_radius in arcsec. A mass is what the profile says (M200 of a
                     truncated NFW halo), an Einstein radius that of the subhalo by itself, without the lens: 0 if less
                     than a 4,000th of the scale radius
+
+No table has the clumps and random fields of the sources and the galaxies that stand beside a lens, but for their number
+or share: `Simulator.draw(index // C, index % C)` of the same set, seed and C classes gives them, as `Draws.clumps`,
+`field` and `neighbours`.
 
 With `--snr` both tables end with the column snr: the signal-to-noise ratio of the substructure of an image, and of each
 subhalo, with lens and source fitted.

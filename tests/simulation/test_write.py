@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,23 @@ def test_subhalos_with_a_profile_are_written_with_it(tmp_path: Path) -> None:
     assert "slope" in rows(tmp_path / "catalog.csv")[0]
     loaded = load_images(str(tmp_path))
     assert loaded.pixels.shape == (6, 1, 80, 80)
+
+
+@pytest.mark.parametrize(
+    ("name", "of_each", "written"), [("hst_subhalo", "clumps", "clump_share"), ("euclid", "neighbours", "neighbours")]
+)
+def test_what_is_in_no_table_is_drawn_again(tmp_path: Path, name: str, of_each: str, written: str) -> None:
+    lens_set = find_set(name)
+    lens_set = replace(lens_set, camera=replace(lens_set.camera, pixels=32))
+    with torch.compiler.set_stance("force_eager"):
+        simulate_set(lens_set, tmp_path, 6, seed=3, progress=False)
+        index = torch.arange(6)
+        draws = Simulator(lens_set, find_classes(), 3, "cpu").draw(index // 2, index % 2)
+    catalog = rows(tmp_path / "catalog.csv")
+    for column in ("einstein_radius", "source_x"):
+        assert [float(row[column]) for row in catalog] == pytest.approx(draws.scalars[column].tolist(), rel=1e-5)
+    assert {column for column in catalog[0] if column.startswith(of_each[:5])} == {written}
+    assert getattr(draws, of_each)[:, :3].abs().amin() > 0
 
 
 def test_first_images_do_not_depend_on_the_count(tmp_path: Path) -> None:
