@@ -124,6 +124,8 @@ def simulate(wanted: Simulation, lens_set: LensSet, part: Part | None) -> None:
     from deeplense.simulation.write import simulate_set, writing
     from deeplense.simulation.yolo import write_yolo
 
+    if wanted.snr and not lens_set.camera.noise:
+        raise InputError(f"--snr: images of {wanted.name} have no noise, so there is no limit: leave it out")
     if wanted.beside is not None:
         read_beside(wanted.beside)  # what is wrong with them is said before anything is made
     where = wanted.out if part is None else part.folder(wanted.out)
@@ -176,8 +178,8 @@ def tell_limit(catalog: Path) -> None:
         ratios = torch.tensor([float(row["snr"]) for row in csv.DictReader(table) if row["snr"]])
     if len(ratios):
         print(
-            f"the substructure's signal-to-noise ratio is {ratios.quantile(0.5):.3g} in the median image: no "
-            f"classifier exceeds an AUC of {best_auc(ratios):.3f}"
+            f"the substructure's signal-to-noise ratio is {ratios.quantile(0.5):.3g} in the median image: "
+            f"nobody who has to fit lens and source exceeds an AUC of {best_auc(ratios):.3f}"
         )
 
 
