@@ -54,7 +54,8 @@ def _beyond(flux: Tensor, psf: PSF, pixel_scale: float, integrated: bool) -> Ten
     """Convolve with the outermost pixels' light beyond the edges."""
     reach = _reach(psf, pixel_scale)
     wide = torch.nn.functional.pad(flux[:, None], (reach,) * 4, mode="replicate")[:, 0]
-    return _convolve(wide.contiguous(), psf, pixel_scale, integrated)[:, reach:-reach, reach:-reach].contiguous()
+    inner = slice(reach, reach + flux.shape[1])
+    return _convolve(wide.contiguous(), psf, pixel_scale, integrated)[:, inner, inner].contiguous()
 
 
 @functools.cache

@@ -29,6 +29,7 @@ from deeplense.simulation.instruments import (
     Airy,
     Gaussian,
     Moffat,
+    PixelKernel,
     Telescope,
 )
 from deeplense.simulation.lights import Magnitude, Sersic
@@ -170,6 +171,12 @@ def test_pixels_are_those_of_lenstronomy_with_many_points(name: str) -> None:
         ours = blur(render(draws.first(1), lens_set), lens_set.camera)[0].numpy()
     theirs = reference_image(draws, 0, lens_set, psf=True, points=12)
     assert np.abs(ours - theirs).max() < 1e-3 * theirs.max()
+
+
+def test_a_kernel_of_one_pixel_leaves_the_light_where_it_is() -> None:
+    camera = replace(EUCLID_VIS, psf=PixelKernel(((1.0,),), EUCLID_VIS.pixel_scale), oversample=1)
+    flux = torch.rand(2, camera.pixels, camera.pixels, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(blur(flux, camera), flux)
 
 
 def test_telescopes_that_are_none_are_refused() -> None:
