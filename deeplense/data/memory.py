@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ from deeplense.data.decode.pixels import MIN_SIDE, MISSING, canonical, mended
 from deeplense.data.images import load_images
 from deeplense.data.imageset import ImageSet, Light
 from deeplense.data.mixed import Form, Mixed
-from deeplense.data.names import fold
 from deeplense.data.opening import Opening, tell, tell_mended
-from deeplense.data.setfile import IMAGE_NAMES, LABEL_NAMES
+from deeplense.data.setfile import holds_set
 from deeplense.errors import InputError
 
 Images = ImageSet | np.ndarray | str | Path | Sequence[Any]
@@ -41,7 +39,7 @@ def as_images(images: Images, how: Opening, bad_images: str = "error") -> ImageS
         return images
     if isinstance(images, str | Path):
         place = Path(images).expanduser()
-        if not place.is_file() or _holds_set(place):
+        if not place.is_file() or holds_set(place):
             return load_images(str(images), bad_images, False, how)
         images = [images]
     if _is_array(images):
@@ -91,19 +89,6 @@ def image_set(decoded: Sequence[Decoded], paths: list[str]) -> ImageSet:
             rgb=np.array([one.rgb for one in decoded]),
         ),
     )
-
-
-def _holds_set(file: Path) -> bool:
-    """Whether a file is a set, as Galaxy10's: HDF5, or an `.npz` with images and labels."""
-    name = file.name.lower()
-    if not name.endswith(".npz"):
-        return name.endswith((".h5", ".hdf5"))
-    try:
-        with zipfile.ZipFile(file) as archive:
-            names = {fold(Path(member).stem) for member in archive.namelist()}
-    except (OSError, zipfile.BadZipFile):
-        return False  # what is wrong with it, opening it says
-    return bool(names.intersection(IMAGE_NAMES) and names.intersection(LABEL_NAMES))
 
 
 def _is_array(one: Any) -> bool:

@@ -71,6 +71,19 @@ def read_set_file(file: Path, bad_images: str, how: Opening, labelled: bool = Tr
     return found
 
 
+def holds_set(file: Path) -> bool:
+    """Whether a file is a set, as Galaxy10's: HDF5, or an `.npz` with images and labels."""
+    name = file.name.lower()
+    if not name.endswith(".npz"):
+        return name.endswith((".h5", ".hdf5"))
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = {fold(Path(member).stem) for member in archive.namelist()}
+    except (OSError, zipfile.BadZipFile):
+        return False  # what is wrong with it, opening it says
+    return bool(names.intersection(IMAGE_NAMES) and names.intersection(LABEL_NAMES))
+
+
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[dict[str, Any]]:
     if file.suffix.lower() == ".npz":
