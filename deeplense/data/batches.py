@@ -152,16 +152,19 @@ class StreamBatches:
         """Of the same items, counts (B, 1, H, W), draws of the augmentation (B, 3), and the truth."""
         share = self.batch_size // (self.world * self.parts)
         for step in range(epoch * self.steps + start, (epoch + 1) * self.steps):
-            early = self.crowd is not None and step < self.crowd.steps
-            stream = self.crowd.stream if self.crowd is not None and early else self.stream
             for first in own_places(step, self.batch_size, self.rank, self.world, self.parts):
                 numbers = torch.arange(first, first + share, device=self.store.device)
-                counts, truth = stream.images(numbers)
-                yield counts, self.stream.uniforms(numbers), self._with_room(truth)
+                counts, truth = self._images(step, numbers)
+                yield counts, self.stream.uniforms(numbers), truth
 
-    def _with_room(self, truth: Draws) -> Draws:
-        """With places for as many subhalos in any step: a captured step has one shape."""
-        return truth if self.crowd is None else truth.with_room(max(self.crowd.stream.places, self.stream.places))
+    def _images(self, step: int, numbers: torch.Tensor) -> tuple[torch.Tensor, Draws]:
+        """Images and truth of a step of the run."""
+        if self.crowd is None:
+            return self.stream.images(numbers)
+        stream = self.crowd.stream if step < self.crowd.steps else self.stream
+        counts, truth = stream.images(numbers)
+        # Places for as many subhalos in any step: one that is captured has one shape.
+        return counts, truth.with_room(max(self.crowd.stream.places, self.stream.places))
 
     def seen(self, counts: torch.Tensor, draws: torch.Tensor, truth: Draws) -> tuple[torch.Tensor, Any]:
         """The images and targets of an item of `raw`."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deeplense.config import SimulationConfig, TrainConfig
 from deeplense.data.batches import Crowd, StreamBatches
 from deeplense.simulation.sets import LensSet, find_set
-from deeplense.simulation.stream import ImageStream
 from deeplense.simulation.variants import crowded
+
+if TYPE_CHECKING:
+    from deeplense.simulation.stream import ImageStream
 
 
 def fresh_batches(config: TrainConfig, **common: Any) -> StreamBatches:
@@ -18,6 +20,8 @@ def fresh_batches(config: TrainConfig, **common: Any) -> StreamBatches:
     Raises:
         InputError: there is no such set, or none with more subhalos.
     """
+    from deeplense.simulation.stream import ImageStream  # here, since most runs need none of it
+
     simulation, device = config.simulation, common["store"].device
 
     def stream_of(lens_set: LensSet) -> ImageStream:
