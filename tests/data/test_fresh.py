@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from configs import DESCRIPTIONS, PRESETS
+from deeplense.cli import parse_training
 from deeplense.config import DataConfig, OptimizationConfig, SimulationConfig, TrainConfig
 from deeplense.data.batches import PixelStore
 from deeplense.data.fresh import fresh_batches, say_fresh
@@ -81,12 +83,16 @@ def test_what_cannot_be_crowded_is_refused_in_a_line():
         config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, data=name))
         with pytest.raises(InputError, match=rf"^--crowd 4: the subhalos of {name} share a given mass, .*--crowd 0$"):
             batches(config)
-    with pytest.raises(InputError, match=r"^--crowd 4 is of images made afresh: give --online$"):
-        SimulationConfig(crowd=4.0)
     with pytest.raises(InputError, match=r"^--crowd -1: give the mean number of subhalos, 0 to 50$"):
         SimulationConfig(crowd=-1.0, online=True)
     with pytest.raises(InputError, match=r"^--crowd-part 1: give a part of the training, 0 to 1$"):
         SimulationConfig(crowd_part=1.0)
+
+
+def test_stored_images_of_the_preset_are_as_they_are():
+    """`train.py locate --no-online --data FOLDER`: whoever has a set of his own need not know of crowds."""
+    config = parse_training(["locate", "--no-online", "--data", "folder"], PRESETS, DESCRIPTIONS)
+    assert (config.simulation.online, config.simulation.crowd) == (False, 4.0)
 
 
 def test_it_is_said():
