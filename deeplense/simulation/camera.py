@@ -39,15 +39,16 @@ def blur(flux: Tensor, camera: Camera | Telescope) -> Tensor:
     """Convolve (B, k H, k W) with the camera's point-spread function, and add up what the k x k points of each pixel
     have, (B, H, W).
 
+    For an image k is the camera's `oversample`; with fewer points it is a rougher image, through the same telescope.
     Beyond the edges a `Camera` has nothing; for a `Telescope` the light goes on as it is there, or the frames of images
     with a lens's light in would have a dark rim.
     """
     if isinstance(camera, Camera):
         return _convolve(flux, camera.psf, camera.pixel_scale, False)
+    factor = flux.shape[1] // camera.pixels
     if isinstance(camera.psf, PixelKernel):
-        return _beyond(_gather(flux, camera.oversample), camera.psf, camera.pixel_scale, False)
-    factor = camera.oversample
-    return _gather(_beyond(flux, camera.psf, camera.pixel_scale / factor, integrated=factor > 1), factor)
+        return _beyond(_gather(flux, factor), camera.psf, camera.pixel_scale, False)
+    return _gather(_beyond(flux, camera.psf, camera.pixel_scale / factor, integrated=camera.oversample > 1), factor)
 
 
 def _beyond(flux: Tensor, psf: PSF, pixel_scale: float, integrated: bool) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from deeplense.errors import InputError
 from deeplense.simulation.draw import Draws, positions_of, priors_of
+from deeplense.simulation.instruments import Telescope
 from deeplense.simulation.lenses import Halo
 from deeplense.simulation.lights import Sersic
 from deeplense.simulation.placing import with_subhalos
@@ -63,6 +64,8 @@ class Family:
         if not lens_set.camera.noise or not isinstance(lens_set.camera.exposure, Fixed):
             raise InputError(f"--refit: the noise in images of {lens_set.name} is not known by itself: leave it out")
         self.lens_set = lens_set
+        self.rough = _rough(lens_set)
+        """The same with one point a pixel, for what needs no more."""
         self.exposure = lens_set.camera.exposure.value
         self.device = torch.device(device)
         # What is not fitted: fixed, or of no effect on a smooth image, or in the middle of its prior, as redshifts.
@@ -110,6 +113,13 @@ class Family:
         """The smooth lenses of drawn images, (B, len(self))."""
         own = _vectors(draws.scalars, self.lens_set)
         return torch.stack([own[name] for name in self.names], 1)
+
+
+def _rough(lens_set: LensSet) -> LensSet:
+    camera = lens_set.camera
+    if not isinstance(camera, Telescope) or camera.oversample == 1:
+        return lens_set
+    return replace(lens_set, camera=replace(camera, oversample=1))
 
 
 def _coordinates(lens_set: LensSet) -> Iterator[Coordinate]:
