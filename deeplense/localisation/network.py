@@ -1,4 +1,4 @@
-"""The network: a ResNet-18 as encoder, and a decoder back to half the resolution of the image.
+"""The network: a ResNet-18 as encoder, a decoder back to half the resolution of the image, and a view round the ring.
 
 What it says of an image is a density of subhalos over place and mass, on cells of two by two pixels. Each cell has an
 expected number, and, for a subhalo that belongs to it, a Gaussian over its place and one over the logarithm of its
@@ -13,6 +13,7 @@ import math
 import torch
 import torch.nn.functional as F
 
+from deeplense.localisation.around import Around
 from deeplense.network.model import build_model
 
 CELL = 2
@@ -43,8 +44,8 @@ class Prior:
 
 
 class Localizer(torch.nn.Module):
-    """ResNet-18 without its pooling, a feature pyramid (Lin et al. 2017, arXiv:1612.03144) to half resolution, and a
-    last layer of six."""
+    """ResNet-18, a feature pyramid (Lin et al. 2017, arXiv:1612.03144) to half resolution, joined there by what is seen
+    of the unrolled image (`around.py`), and a last layer of six."""
 
     def __init__(self, channels: int = 1, width: int = 64, prior: Prior | None = None) -> None:
         """With random weights from torch's generator.
@@ -57,14 +58,15 @@ class Localizer(torch.nn.Module):
         super().__init__()
         self.encoder = build_model(2, channels)
         self.encoder.fc = torch.nn.Identity()
-        self.encoder.maxpool = torch.nn.ReLU(inplace=True)  # pooling would blur away what a light subhalo changes
         self.from5 = torch.nn.Conv2d(512, 2 * width, 1)
         self.from4 = torch.nn.Conv2d(256, 2 * width, 1)
         self.from3 = torch.nn.Conv2d(128, width, 1)
         self.from2 = torch.nn.Conv2d(64, width, 1)
+        self.from1 = torch.nn.Conv2d(64, width, 1)
         self.mix4 = _block(2 * width, width)
         self.mix3 = _block(width, width)
-        self.mix2 = _block(width, width)
+        self.mix1 = _block(width, width)
+        self.around = Around(channels, width)
         # The ring as a whole, and where in it a cell is: a smooth lens looks the same at places that belong together.
         self.whole = torch.nn.Linear(512, width)
         self.where = torch.nn.Conv2d(3, width, 1, bias=False)
@@ -78,15 +80,17 @@ class Localizer(torch.nn.Module):
         spread of each of them, in cells; log10 of the mass in Msun, and the log of its spread in dex.
         """
         encoder = self.encoder
-        two = encoder.layer1(encoder.maxpool(encoder.relu(encoder.bn1(encoder.conv1(images)))))  # (B, 64, S/2, S/2)
+        one = encoder.relu(encoder.bn1(encoder.conv1(images)))  # (B, 64, S/2, S/2)
+        two = encoder.layer1(encoder.maxpool(one))
         three = encoder.layer2(two)
         four = encoder.layer3(three)
-        five = encoder.layer4(four)  # (B, 512, S/16, S/16)
+        five = encoder.layer4(four)  # (B, 512, S/32, S/32)
         merged = self.mix4(_onto(self.from5(five), four) + self.from4(four))
         merged = self.mix3(_onto(merged, three) + self.from3(three))
-        merged = _onto(merged, two) + self.from2(two)
+        merged = _onto(_onto(merged, two) + self.from2(two), one) + self.from1(one)
+        merged = merged + self.around(images, merged.shape[2])
         whole = self.whole(five.mean((2, 3)))[:, :, None, None]
-        return _bounded(self.last(self.mix2(merged + whole + self.where(_places(merged)))))
+        return _bounded(self.last(self.mix1(merged + whole + self.where(_places(merged)))))
 
     def _start_at(self, prior: Prior) -> None:
         """Last layer: the prior everywhere, all but regardless of the image."""
