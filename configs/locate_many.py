@@ -13,6 +13,7 @@ from configs import locate_best
 CONFIG = replace(
     locate_best.CONFIG,
     preset="locate-many",
-    data=replace(locate_best.CONFIG.data, data="hst", image_size=100),
-    simulation=replace(locate_best.CONFIG.simulation, crowd=0.0),  # there are many already
+    data=replace(locate_best.CONFIG.data, data="hst", image_size=100, crop=1.0),
+    # There are many subhalos already.
+    simulation=replace(locate_best.CONFIG.simulation, crowd=0.0, epoch_images=25_000),
 )

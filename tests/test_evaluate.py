@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import run_python, write_lenses
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from scipy.special import expit, softmax
 from sklearn import metrics as sk
 
@@ -196,6 +197,9 @@ def test_damaged_runs_name_the_file(copy):
     content = weights.read_bytes()
     weights.write_bytes(content[:1000])
     assert f"{weights} is damaged" in refused(copy)
+    weights.write_bytes(content)
+    save_file(load_file(weights) | {"of.a.layer": torch.zeros(1)}, weights)
+    assert f"{weights} is of another network than this program's (of.a.layer is in one" in refused(copy)
     weights.write_bytes(content)
     (copy / "best" / "model.json").write_text("{}")
     assert "model.json is damaged" in refused(copy)

@@ -74,7 +74,18 @@ def read_best(run: Path, kind: type[C]) -> tuple[Path, State, C]:
 
 
 def load_best(network: torch.nn.Module, folder: Path, weights: State) -> torch.nn.Module:
-    """`network` with the weights that `read_best` found in `folder`, on the CPU in evaluation mode."""
+    """`network` with the weights that `read_best` found in `folder`, on the CPU in evaluation mode.
+
+    Raises:
+        InputError: they are of a network of other layers, as those of an older program may be.
+    """
+    file, own = folder / "model.safetensors", network.state_dict()
+    if weights.keys() != own.keys():
+        name = min(weights.keys() ^ own.keys())
+        raise InputError(
+            f"{file} is of another network than this program's ({name} is in one of them only): train it anew, or "
+            f"use the program of {folder.parent / 'record.json'}"
+        )
     with _damage_named(folder):
         network.load_state_dict(weights)
     return placed(network.eval(), torch.device("cpu"))
