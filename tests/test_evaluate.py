@@ -199,7 +199,7 @@ def test_damaged_runs_name_the_file(copy):
     assert f"{weights} is damaged" in refused(copy)
     weights.write_bytes(content)
     save_file(load_file(weights) | {"of.a.layer": torch.zeros(1)}, weights)
-    assert f"{weights} is of another network than this program's (of.a.layer is in one" in refused(copy)
+    assert f"{weights} is of another network than this program's (of.a.layer): train it anew" in refused(copy)
     weights.write_bytes(content)
     (copy / "best" / "model.json").write_text("{}")
     assert "model.json is damaged" in refused(copy)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +15,7 @@ from deeplense.errors import InputError, TrainingError
 from deeplense.evaluation.card import Card
 from deeplense.files import replaced_name, write_folder
 from deeplense.machine.finite import not_finite
-from deeplense.network.model import placed
+from deeplense.network.model import placed, strange_to
 
 State = dict[str, torch.Tensor]
 C = TypeVar("C", bound=Card)
@@ -69,8 +67,11 @@ def read_best(run: Path, kind: type[C]) -> tuple[Path, State, C]:
         card = kind.read(content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / 'model.json'} is damaged ({error}): restore it") from None
-    with _damage_named(folder):
+    try:
         return folder, load_file(folder / "model.safetensors"), card
+    except Exception as error:  # safetensors raises many kinds for damaged files
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{folder / 'model.safetensors'} is damaged ({reason}): restore it") from None
 
 
 def load_best(network: torch.nn.Module, folder: Path, weights: State) -> torch.nn.Module:
@@ -79,23 +80,11 @@ def load_best(network: torch.nn.Module, folder: Path, weights: State) -> torch.n
     Raises:
         InputError: they are of a network of other layers, as those of an older program may be.
     """
-    file, own = folder / "model.safetensors", network.state_dict()
-    if weights.keys() != own.keys():
-        name = min(weights.keys() ^ own.keys())
+    if odd := strange_to(network, weights):
         raise InputError(
-            f"{file} is of another network than this program's ({name} is in one of them only): train it anew, or "
-            f"use the program of {folder.parent / 'record.json'}"
+            f"{folder / 'model.safetensors'} is of another network than this program's ({odd}): train it anew, or use "
+            f"the program that {folder.parent / 'record.json'} names under git"
         )
-    with _damage_named(folder):
-        network.load_state_dict(weights)
+    network.load_state_dict(weights)
     return placed(network.eval(), torch.device("cpu"))
 
-
-@contextlib.contextmanager
-def _damage_named(folder: Path) -> Iterator[None]:
-    """safetensors and torch raise many kinds of errors for damaged files."""
-    try:
-        yield
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{folder / 'model.safetensors'} is damaged ({reason}): restore it") from None

@@ -16,9 +16,11 @@ INNER, OUTER = 0.12, 0.98
 """Least and largest radius, of half the image's side."""
 WIDTHS = (24, 48, 96, 128)
 """Of the levels, each with half the radii and angles of the one before."""
-_STEP = 2 ** (len(WIDTHS) - 1)
 _ROWS = 4
 """Radii of the coarsest level that are told apart in what goes to all places."""
+_WHOLE = _ROWS * 2 ** (len(WIDTHS) - 1)
+"""Radii come in multiples of this: then rows are of as many each, and a quarter turn is a whole number of the coarsest
+level's angles."""
 
 
 class Around(torch.nn.Module):
@@ -44,20 +46,21 @@ class Around(torch.nn.Module):
         # What points along the radius is told along x and y.
         self.last = torch.nn.Conv2d(3 * WIDTHS[0], width, 1)
 
-    def forward(self, images: torch.Tensor, cells: int) -> torch.Tensor:
-        """(B, C, S, S) to (B, width, cells, cells): cells of as many pixels a side as cover the image."""
-        polar = unrolled(images)
+    def forward(self, images: torch.Tensor, cell: int) -> torch.Tensor:
+        """(B, C, S, S) to (B, width, n, n), of cells of `cell` pixels a side that cover the image."""
+        polar, cells = unrolled(images), math.ceil(images.shape[-1] / cell)
         radii, angles = polar.shape[2:]
         radius = _radii(radii, polar.device)[:, None].expand_as(polar[:, :1])
         levels, now = [], torch.cat([polar, radius], 1)
         for down in self.down:
             now = down(now)
             levels.append(now)
-        whole = self.whole(F.adaptive_avg_pool2d(now, (_ROWS, 1)).flatten(1))
+        # Not by adaptive pooling, whose gradient has no fixed order on a GPU.
+        whole = self.whole(now.unflatten(2, (_ROWS, -1)).mean((3, 4)).flatten(1))
         now = now + whole[:, :, None, None]
         for narrow, mix, finer in zip(reversed(self.narrow), reversed(self.mix), levels[-2::-1], strict=True):
             now = mix(finer + F.interpolate(narrow(now), size=finer.shape[2:], mode="nearest"))
-        back, cos, sin = _back(radii, angles, cells, images.shape[-1], now.device)
+        back, cos, sin = _back(radii, angles, cells, 2 * cell / images.shape[-1], now.device)
         found = (now.flatten(2) @ back.to(now.dtype)).unflatten(2, (cells, cells))
         return self.last(torch.cat([found, found * cos.to(found.dtype), found * sin.to(found.dtype)], 1))
 
@@ -71,14 +74,14 @@ class _Turning(torch.nn.Module):
         self.norm = torch.nn.BatchNorm2d(outside)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        around = F.pad(maps, (1, 1, 0, 0), mode="circular")
+        around = torch.cat([maps[..., -1:], maps, maps[..., :1]], 3)  # circular padding would undo channels_last
         return F.relu(self.norm(self.conv(around)), inplace=True)
 
 
 def unrolled(images: torch.Tensor) -> torch.Tensor:
-    """Images (B, C, S, S) at (B, C, radii, angles): as many radii as half the side has pixels, in multiples of eight,
-    and three times as many angles, the first along x."""
-    radii = _STEP * math.ceil(images.shape[-1] / 2 / _STEP)
+    """Images (B, C, S, S) at (B, C, radii, angles): as many radii as half the side has pixels or a few more, and three
+    times as many angles, the first along x."""
+    radii = _WHOLE * math.ceil(images.shape[-1] / 2 / _WHOLE)
     radius = _radii(radii, images.device)[:, None]
     angle = 2 * math.pi * torch.arange(3 * radii, device=images.device) / (3 * radii)
     places = torch.stack([radius * angle.cos(), radius * angle.sin()], -1)
@@ -91,15 +94,16 @@ def _radii(count: int, device: torch.device) -> torch.Tensor:
 
 
 def _back(
-    radii: int, angles: int, cells: int, size: int, device: torch.device
+    radii: int, angles: int, cells: int, step: float, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Weights (radii angles, cells cells) of the polar map's points in each cell, linear between them; and the cosine
-    and sine of the cells' angles, (cells, cells).
+    and sine of the cells' angles, (cells, cells). Cells nearer or farther than the map get its first or last radius.
+
+    `step`: the side of a cell, of half the image's.
 
     They are for a product of matrices, since the gradient of a lookup has no fixed order on a GPU.
     """
-    pixels = math.ceil(size / cells)
-    axis = (torch.arange(cells, device=device) + 0.5) * (2 * pixels / size) - 1
+    axis = (torch.arange(cells, device=device) + 0.5) * step - 1
     y, x = (part.flatten() for part in torch.meshgrid(axis, axis, indexing="ij"))
     away = (x * x + y * y).sqrt().clamp(min=1e-6)  # the middle cell of an odd number has no angle
     row = ((away - INNER) / (OUTER - INNER) * radii - 0.5).clamp(0, radii - 1)

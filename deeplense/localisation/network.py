@@ -80,7 +80,7 @@ class Localizer(torch.nn.Module):
         spread of each of them, in cells; log10 of the mass in Msun, and the log of its spread in dex.
         """
         encoder = self.encoder
-        one = encoder.relu(encoder.bn1(encoder.conv1(images)))  # (B, 64, S/2, S/2)
+        one = encoder.bn1(encoder.conv1(images))  # (B, 64, S/2, S/2); what is above 0 is taken after the pooling
         two = encoder.layer1(encoder.maxpool(one))
         three = encoder.layer2(two)
         four = encoder.layer3(three)
@@ -88,7 +88,7 @@ class Localizer(torch.nn.Module):
         merged = self.mix4(_onto(self.from5(five), four) + self.from4(four))
         merged = self.mix3(_onto(merged, three) + self.from3(three))
         merged = _onto(_onto(merged, two) + self.from2(two), one) + self.from1(one)
-        merged = merged + self.around(images, merged.shape[2])
+        merged = merged + self.around(images, CELL)
         whole = self.whole(five.mean((2, 3)))[:, :, None, None]
         return _bounded(self.last(self.mix1(merged + whole + self.where(_places(merged)))))
 

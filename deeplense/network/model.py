@@ -98,6 +98,12 @@ def initialize(model: torch.nn.Module, config: ModelConfig) -> Initialization:
     )
 
 
+def strange_to(network: torch.nn.Module, state: State) -> str | None:
+    """Name of a tensor of `state` or of `network` that the other has not, or has in another shape; None: they fit."""
+    shapes, own = ({name: value.shape for name, value in of.items()} for of in (state, network.state_dict()))
+    return min((name for name in shapes.keys() | own.keys() if shapes.get(name) != own.get(name)), default=None)
+
+
 def load_initial(model: torch.nn.Module, state: State) -> None:
     """Load `state` into `model`, fitting what differs.
 
@@ -117,11 +123,9 @@ def load_initial(model: torch.nn.Module, state: State) -> None:
         fitted = {name: value for name, value in fitted.items() if not name.startswith("fc.")}
     elif fitted.get("fc.weight", own["fc.weight"]).shape != own["fc.weight"].shape:
         fitted["fc.weight"], fitted["fc.bias"] = own["fc.weight"], own["fc.bias"]
-    try:
-        model.load_state_dict(fitted)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1:2] or [str(error)]
-        raise InputError(f"--init: the weights are not those of a ResNet-18 ({first[0].strip()})") from None
+    if odd := strange_to(model, fitted):
+        raise InputError(f"--init: the weights are not those of a ResNet-18 ({odd}): give some that are, or random")
+    model.load_state_dict(fitted)
 
 
 def load_encoder(model: torch.nn.Module, state: State, said: str) -> None:
@@ -141,12 +145,12 @@ def load_encoder(model: torch.nn.Module, state: State, said: str) -> None:
             f"--init {said}: is a network for {stem.shape[1]} channel(s), and --channels is {wanted.shape[1]}: give "
             "one of as many"
         )
+    part: torch.nn.Module = model if whole else model.encoder  # type: ignore[assignment]
     parts = {name: value for name, value in state.items() if whole or not name.startswith("fc.")}
-    try:
-        (model if whole else model.encoder).load_state_dict(parts)  # type: ignore[union-attr]
-    except RuntimeError as error:
-        first = str(error).splitlines()[1:2] or [str(error)]
-        raise InputError(f"--init {said}: the weights are not those of a ResNet-18 ({first[0].strip()})") from None
+    if odd := strange_to(part, parts):
+        kind = "this network, whose layers may have changed" if whole else "a ResNet-18"
+        raise InputError(f"--init {said}: the weights are not those of {kind} ({odd}): give some that are, or random")
+    part.load_state_dict(parts)
 
 
 def weights_of(where: Path) -> Path:

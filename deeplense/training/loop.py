@@ -20,10 +20,11 @@ from tqdm import tqdm
 from deeplense.config import TrainConfig
 from deeplense.data.batches import Batches, PixelStore
 from deeplense.data.imageset import ImageSet
-from deeplense.errors import Stopped, TrainingError
+from deeplense.errors import InputError, Stopped, TrainingError
 from deeplense.evaluation.best import keep_best
 from deeplense.evaluation.predict import predict
 from deeplense.machine.profiling import UNTRACED, tracing
+from deeplense.network.model import strange_to
 from deeplense.task import Said, Task
 from deeplense.tracking.metrics_log import MetricsLog
 from deeplense.tracking.tracker import Tracker
@@ -221,7 +222,16 @@ class Trainer:
         save_checkpoint(self.folder / "checkpoints", now.step, checkpoint, self.config.run.keep_checkpoints)
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Take up where `checkpoint` was written."""
+        """Take up where `checkpoint` was written.
+
+        Raises:
+            InputError: it is of a network of other layers, as those of an older program may be.
+        """
+        if odd := strange_to(self.learner.plain, checkpoint.model):
+            raise InputError(
+                f"--resume: {self.folder / 'checkpoints'} is of another network than this program's ({odd}): use the "
+                "program that record.json names under git, or start again with --overwrite"
+            )
         self.position = Position(**checkpoint.state)
         assert self.position.sums is not None
         self.learner.restore(checkpoint, self.position.sums, self.position.loss_scale)

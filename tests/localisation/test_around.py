@@ -22,7 +22,7 @@ def middles(count, step):
 def test_what_is_unrolled_comes_back_to_its_cells(size):
     cells = (size + 1) // 2
     polar = unrolled(pattern(*middles(size, 2 / size))[None, None])
-    back, cos, sin = _back(*polar.shape[2:], cells, size, torch.device("cpu"))
+    back, cos, sin = _back(*polar.shape[2:], cells, 4 / size, torch.device("cpu"))
     found = (polar.flatten(2) @ back).view(cells, cells)
     x, y = middles(cells, 4 / size)
     away = torch.hypot(x, y)
@@ -42,15 +42,15 @@ def test_a_map_begins_along_x_and_goes_on_along_y():
     torch.testing.assert_close(polar[0, 0, inner], (radius[:, None] * angle.cos())[inner], atol=2e-3, rtol=0)
 
 
-def test_a_quarter_turn_of_the_image_is_one_of_what_is_seen():
+@pytest.mark.parametrize("size", [56, 80, 100])
+def test_a_quarter_turn_of_the_image_is_one_of_what_is_seen(size):
     torch.manual_seed(0)
-    around = Around(1, 8).eval()
+    around = Around(1, 8)  # in training, where batch norm lets the coarse levels count
     with torch.no_grad():
         around.last.weight[:, WIDTHS[0] :] = 0  # what is told along x and y turns otherwise
-        images = torch.randn(2, 1, 56, 56)
-        seen, turned = around(images, 28), around(images.rot90(1, (2, 3)), 28)
-    torch.testing.assert_close(turned, seen.rot90(1, (2, 3)), atol=1e-4, rtol=1e-4)
-    assert seen.std() > 1e-3
+        images = torch.randn(2, 1, size, size)
+        seen, turned = around(images, 2), around(images.rot90(1, (2, 3)), 2)
+    torch.testing.assert_close(turned, seen.rot90(1, (2, 3)), atol=1e-3 * float(seen.std()), rtol=0)
 
 
 def test_the_gradient_has_one_order_on_any_device():
@@ -58,14 +58,15 @@ def test_the_gradient_has_one_order_on_any_device():
     around = Around(1, 8)
     torch.use_deterministic_algorithms(True)
     try:
-        around(torch.randn(2, 1, 56, 56), 28).sum().backward()
+        around(torch.randn(2, 1, 56, 56), 2).sum().backward()
     finally:
         torch.use_deterministic_algorithms(False)
     assert all(parameter.grad is not None for parameter in around.parameters())
-    names, open_ = set(), [around(torch.randn(2, 1, 56, 56), 28).grad_fn]
+    names, open_ = set(), [around(torch.randn(2, 1, 56, 56), 2).grad_fn]
     while open_:
         node = open_.pop()
         if node is not None:
             names.add(type(node).__name__)
             open_ += [other for other, _ in node.next_functions]
-    assert not any("GridSampler" in name or "Index" in name or "Gather" in name for name in names)
+    unordered = ("GridSampler", "Index", "Gather", "Adaptive", "Pad")  # as torch.use_deterministic_algorithms lists
+    assert not [name for name in names if any(own in name for own in unordered)]

@@ -211,8 +211,12 @@ def test_weights_of_something_else_are_refused(run, tmp_path):
     ):
         initialize(Localizer(), ModelConfig(init=str(tmp_path / "colour.safetensors")))
     save_file({"conv1.weight": torch.zeros(64, 1, 7, 7)}, tmp_path / "stem.safetensors")
-    with pytest.raises(InputError, match=r"the weights are not those of a ResNet-18"):
+    with pytest.raises(InputError, match=r"the weights are not those of a ResNet-18 \(bn1.bias\)"):
         initialize(Localizer(), ModelConfig(init=str(tmp_path / "stem.safetensors")))
+    older = {name: value for name, value in Localizer().state_dict().items() if not name.startswith("around.")}
+    save_file(older, tmp_path / "older.safetensors")
+    with pytest.raises(InputError, match=r"not those of this network, whose layers may have changed \(around.down"):
+        initialize(Localizer(), ModelConfig(init=str(tmp_path / "older.safetensors")))
     with pytest.raises(InputError, match=r"--init .*nothing: there is no such file"):
         initialize(Localizer(), ModelConfig(init=str(tmp_path / "nothing")))
     with pytest.raises(InputError, match=r"the weights are not those of a ResNet-18"):  # a localiser is no classifier

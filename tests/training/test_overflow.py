@@ -1,5 +1,6 @@
 """A step that does not count changes nothing, whatever overflows, in fp16 with its scaler as in float32."""
 
+import dataclasses
 import itertools
 import math
 from collections import OrderedDict
@@ -15,7 +16,7 @@ from deeplense.classification.task import Classification
 from deeplense.config import AugmentConfig, DataConfig, OptimizationConfig, TrainConfig
 from deeplense.data.batches import PixelStore, TrainBatches
 from deeplense.data.images import load_images
-from deeplense.errors import TrainingError
+from deeplense.errors import InputError, TrainingError
 from deeplense.training.checkpoint import Damaged, load_newest, read_checkpoint, save_checkpoint
 from deeplense.training.learner import Learner
 from deeplense.training.loop import Trainer
@@ -258,6 +259,17 @@ def test_resumed_after_a_skip_is_never_stopped(trainer, monkeypatch):
     assert whole.learner.gathered_sums() == resumed.learner.gathered_sums()
     scalers = [own.accelerator.scaler.state_dict() for own in (whole, resumed)]
     assert scalers[0] == scalers[1]
+
+
+def test_a_checkpoint_of_another_network_is_refused(trainer):
+    own = trainer()
+    own.save()
+    stored = load_newest(own.folder / "checkpoints")
+    older = {name: value for name, value in stored.model.items() if name != "fc.bias"}
+    before = everything(own.learner)
+    with pytest.raises(InputError, match=r"^--resume: .*checkpoints is of another network .* \(fc.bias\): use the"):
+        own.resume(dataclasses.replace(stored, model=older))
+    assert not differing(everything(own.learner), before)
 
 
 def _stop(own, skipped):
