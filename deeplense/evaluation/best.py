@@ -87,4 +87,3 @@ def load_best(network: torch.nn.Module, folder: Path, weights: State) -> torch.n
         )
     network.load_state_dict(weights)
     return placed(network.eval(), torch.device("cpu"))
-

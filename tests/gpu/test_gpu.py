@@ -1,6 +1,6 @@
 """What only a GPU can show: `pytest -m gpu -n 0`, minutes on one card. deeplense/machine/README.md has what it needs.
 
-The first seven and the last need little more than torch; each of the others names what it lacks.
+The first seven and the last two need little more than torch; each of the others names what it lacks.
 """
 
 import copy
@@ -27,6 +27,7 @@ from deeplense.data.augment import affine, resample, to_unit
 from deeplense.data.batches import PixelStore, TrainBatches
 from deeplense.data.imageset import ImageSet
 from deeplense.evaluation.predict import predict
+from deeplense.localisation.network import Localizer
 from deeplense.machine import remarks
 from deeplense.machine.precision import full_float32, repeatable
 from deeplense.network.model import build_model, placed
@@ -474,3 +475,16 @@ def test_15_what_cannot_be_captured_is_said_and_run_eagerly(capsys):
     assert own._steps._held is None
     assert capsys.readouterr().err.count("the step is not captured, training is slower: something in it waits") == 1
     assert own.collect()[0] is not None
+
+
+def test_16_a_localiser_repeats_itself(alike):
+    """`locate --deterministic`: no layer of its network is refused, and a gradient is the same to the bit."""
+    torch.manual_seed(0)
+    network = placed(Localizer(), GPU).train()
+    images, gradients = torch.randn(32, 1, 56, 56).to(GPU), []
+    for _ in range(2):
+        network.zero_grad()
+        network(images).square().mean().backward()
+        gradients.append(torch.cat([own.grad.flatten() for own in network.parameters()]))
+    assert torch.equal(*gradients)
+    assert gradients[0].isfinite().all()

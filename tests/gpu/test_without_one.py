@@ -35,3 +35,11 @@ def test_the_simulator():
 def test_the_store():
     batches = test_gpu.batches_of(test_gpu.image_set(64, side=64), 32, placement="device", device=torch.device("cpu"))
     assert batches.store.on_device[0].numel() == 64 * 64 * 64
+
+
+def test_the_localiser():
+    test_gpu.repeatable(True)
+    try:
+        test_gpu.test_16_a_localiser_repeats_itself(None)
+    finally:
+        test_gpu.repeatable(False)

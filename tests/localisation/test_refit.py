@@ -16,7 +16,7 @@ from deeplense.cli import parse_training
 from deeplense.config import EvaluateConfig
 from deeplense.errors import InputError
 from deeplense.localisation.refit import stage, start
-from deeplense.localisation.refit.fit import Fitted, Observed, derivatives, fit, predicted
+from deeplense.localisation.refit.fit import Fitted, Observed, derivatives, fit, predicted, with_errors
 from deeplense.localisation.refit.parameters import Family
 from deeplense.localisation.refit.refit import Refitted
 from deeplense.localisation.refit.scan import Scan
@@ -81,6 +81,26 @@ def test_derivatives_are_those_of_longer_steps_both_ways(name):
         weighted = observed.weight * (slopes[:, :, place] - both)
         size = (observed.weight * both).norm(dim=1)
         assert (weighted.norm(dim=1) / size).median() < 0.05, place
+
+
+@pytest.mark.slow
+def test_errors_are_those_of_all_points_of_a_pixel():
+    """Of a set with 2 x 2 points a pixel: also where light at the lens's centre makes rough ones half wrong."""
+    _, _, family, vectors, observed = with_vectors("hst_subhalo_sersic")
+    step, _, _ = family.limits(vectors.shape[1])
+    columns = []
+    for place in range(vectors.shape[1]):
+        shift = torch.zeros_like(vectors)
+        shift[:, place] = step[place]
+        both = predicted(family, vectors + shift) - predicted(family, vectors - shift)
+        columns.append(observed.weight * both / (2 * step[place]))
+    slopes = torch.stack(columns, 2).double()
+    expected = torch.linalg.inv(slopes.transpose(1, 2) @ slopes).diagonal(dim1=1, dim2=2).sqrt()
+    fitted = Fitted(vectors, torch.zeros(COUNT), torch.zeros(COUNT, 1, 1))
+    found = with_errors(family, observed, fitted).covariance.diagonal(dim1=1, dim2=2).sqrt()
+    ratio = (found / expected)[vectors[:, -1] > 9]  # of lighter ones the image says nothing
+    assert (ratio.median(0).values - 1).abs().max() < 0.02
+    assert 0.93 < ratio[:, -3:].min() < ratio[:, -3:].max() < 1.07  # at one point a pixel 0.77 to 1.11
 
 
 def test_fits_end_at_the_truth_within_their_errors(lenses):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from deeplense.localisation.detections import Detections
-from deeplense.localisation.refit.fit import STEPS, Fitted, Observed, fit
+from deeplense.localisation.refit.fit import STEPS, Fitted, Observed, fit, with_errors
 from deeplense.localisation.refit.maxima import Maxima
 from deeplense.localisation.refit.parameters import Family
 from deeplense.localisation.refit.scan import GAIN, Scan
@@ -92,7 +92,7 @@ class Refit:
         rows, fitted = self._round(observed, smooth, rows, fitted)
         smooth = self._smooth_again(observed, smooth, rows, fitted)
         gain = 0.5 * (smooth.chi2[rows] - fitted.chi2)
-        own = slice(len(family), None)
+        own, fitted = slice(len(family), None), with_errors(family, observed.take(rows), fitted)
         maxima = Maxima.of(rows, fitted.vectors[:, own], fitted.covariance[:, own, own], gain)
         near = SAME * family.lens_set.camera.pixel_scale
         if family.lens_set.subhalos.most > 1:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deeplense.localisation.refit.fit import STEPS, Fitted, Observed, fit
+from deeplense.localisation.refit.fit import STEPS, Fitted, Observed, fit, with_errors
 from deeplense.localisation.refit.maxima import Maxima
 from deeplense.localisation.refit.parameters import SUBHALO, Family
 from deeplense.localisation.refit.scan import Scan
@@ -55,7 +55,7 @@ def fit_several(family: Family, scan: Scan, observed: Observed, smooth: Fitted, 
         else:
             found += _weighed(family, observed, smooth, state.take(ends), images[ends])
         faint = ends[rows] & (_apart(state.vectors[rows, len(family) :], more.vectors[:, -SUBHALO:]) > near)
-        found.append(_last(more.take(faint), images[rows[faint]], gain[faint]))
+        found.append(_last(family, observed, more.take(faint), images[rows[faint]], gain[faint]))
         if not goes_on.any():
             break
         is_best = (gain == most[rows]).nonzero()[:, 0]
@@ -98,14 +98,15 @@ def _weighed(family: Family, observed: Observed, smooth: Fitted, state: Fitted, 
     """
     subhalos = [slice(first, first + SUBHALO) for first in range(len(family), state.vectors.shape[1], SUBHALO)]
     if not len(images) or len(subhalos) < 2:
-        return [_last(state, images, 0.5 * (smooth.chi2[images] - state.chi2))]
+        return [_last(family, observed, state, images, 0.5 * (smooth.chi2[images] - state.chi2))]
     starts = (torch.cat([state.vectors[:, : own.start], state.vectors[:, own.stop :]], 1) for own in subhalos)
     without = [fit(family, observed.take(images), start, STEPS) for start in starts]
     gains = torch.stack([0.5 * (one.chi2 - state.chi2) for one in without], 1)  # (m, K)
     least, weakest = gains.min(1)
     stays = least > JOINS
+    kept = with_errors(family, observed.take(images[stays]), state.take(stays))
     found = [
-        Maxima.of(images[stays], state.vectors[stays, own], state.covariance[stays, own, own], gains[stays, place])
+        Maxima.of(images[stays], kept.vectors[:, own], kept.covariance[:, own, own], gains[stays, place])
         for place, own in enumerate(subhalos)
     ]
     for place, one in enumerate(without):
@@ -115,9 +116,9 @@ def _weighed(family: Family, observed: Observed, smooth: Fitted, state: Fitted, 
     return found
 
 
-def _last(more: Fitted, images: Tensor, gain: Tensor) -> Maxima:
+def _last(family: Family, observed: Observed, more: Fitted, images: Tensor, gain: Tensor) -> Maxima:
     """The last subhalo of each fit."""
-    own = slice(more.vectors.shape[1] - SUBHALO, None)
+    own, more = slice(more.vectors.shape[1] - SUBHALO, None), with_errors(family, observed.take(images), more)
     return Maxima.of(images, more.vectors[:, own], more.covariance[:, own, own], gain)
 
 

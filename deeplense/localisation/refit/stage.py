@@ -35,7 +35,7 @@ from deeplense.localisation.validation import validation_of
 from deeplense.simulation.sets import SETS, LensSet
 from deeplense.task import Trained
 
-VERSION = 4
+VERSION = 5
 """Of what is kept: raised when fits or their promises are made otherwise."""
 FINE = 1.1
 """Reduced chi^2 below which a smooth lens fits: of some thousand pixels it scatters by 0.02 or so."""
