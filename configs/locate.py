@@ -5,9 +5,9 @@ them in the mean in the first three quarters, which teach the faster, and then o
 the test. The network sees the middle 56 x 56 px: beyond 2.24" there is no subhalo and no ring. Fresh images need no
 turning, which would blur their pixels.
 
-Measured, one run: at a false-positive rate of 1 %, 26 / 58 / 78 % found for 10^9 to 10^9.5, to 10^10, to 10^10.5 Msun,
-all but a few within 0.16", median error of the place 0.022". Two cores of an Intel Xeon with AMX, torch 2.14, bf16,
-train 95 images/s where no other program has them, those of an AMD EPYC (Zen 3) 30. More, and the limit beside it, in
+Measured, one run: at a false-positive rate of 1 %, 28 / 61 / 80 % found for 10^9 to 10^9.5, to 10^10, to 10^10.5 Msun,
+all but a few within 0.16", median error of the place 0.018". One core of an AMD EPYC (Zen 3) trains 20 images/s; two of
+an Intel Xeon with AMX, bf16, trained an earlier network of the same cost at 95. More, and the limit beside it, in
 `deeplense/localisation/README.md`.
 """
 

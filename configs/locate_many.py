@@ -1,9 +1,9 @@
-"""Where the subhalos of a population are: `hst`, as many as their mass function gives, an hour on a GPU.
+"""Where the subhalos of a population are: `hst`, as many as their mass function gives.
 
 Truncated NFW subhalos from 10^8 to 10^10 Msun, with 0.1 to 5 % of the lens's mass between them, in lenses as the SLACS
 survey took them, with the lens's own light. Most of them are too light or too far out to be seen: the density says so.
 
-Not measured yet.
+Not measured: meant for a GPU.
 """
 
 from dataclasses import replace
