@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Self
 
 import numpy as np
@@ -13,8 +14,8 @@ from deeplense.evaluation.card import Card
 from deeplense.localisation.detections import Detections, detect
 from deeplense.localisation.likelihood import expected_between
 from deeplense.localisation.matching import match
-from deeplense.localisation.network import CELL, LOG_DENSITY
-from deeplense.localisation.promise import Promise, sigma_factor
+from deeplense.localisation.network import CELL, LOG_DENSITY, LOG_MASS, LOG_MASS_SIGMA
+from deeplense.localisation.promise import Promise, sigma_factor, straight
 from deeplense.localisation.scores import Findings, pairs
 from deeplense.localisation.truth import Scale, TrueSubhalos, scale_of
 
@@ -33,14 +34,17 @@ class LocaliserCard(Card):
     """From the expected number in an image to the probability of any: the fields of `Promise`."""
     detection_promise: tuple[float, float, float] = (0.0, 1.0, 1.0)
     """The same from the integral round a detection to its probability."""
+    mass_law: tuple[float, float] = (0.0, 1.0)
+    """Offset and slope from the network's log10 of masses to those that it is right for in the mean."""
     position_factor: float = 1.0
     mass_factor: float = 1.0
-    """By which the network's sigmas are too small."""
+    """By which the sigmas are too small, those of masses after that law."""
 
     @classmethod
     def read(cls, content: dict[str, Any]) -> Self:
         """See `Card.read`."""
-        own = {name: tuple(content[name]) for name in ("any_promise", "detection_promise")}
+        laws = ("any_promise", "detection_promise", "mass_law")
+        own = {name: tuple(content[name]) for name in laws if name in content}
         return super().read({**content, **own})
 
     @property
@@ -58,6 +62,7 @@ class LocaliserCard(Card):
 
     def findings(self, outputs: torch.Tensor, edges: np.ndarray) -> Findings:
         """What the network's words (n, 6, h, w) mean, in bins of log10 mass."""
+        outputs = self.with_masses(outputs)
         expected = self.number_factor * outputs[:, LOG_DENSITY].exp().sum((1, 2)).double().cpu().numpy()
         detections = self._with_sigmas(detect(outputs))
         return Findings(
@@ -74,7 +79,9 @@ class LocaliserCard(Card):
         there = truth.mass > 0
         total = float(outputs[:, LOG_DENSITY].exp().sum())
         number_factor = float(there.sum()) / total if there.any() else 1.0
-        plain = dataclasses.replace(self, number_factor=number_factor, position_factor=1.0, mass_factor=1.0)
+        plain = dataclasses.replace(
+            self, number_factor=number_factor, mass_law=(0.0, 1.0), position_factor=1.0, mass_factor=1.0
+        )
         findings = plain.findings(outputs, np.array([0.0, 1.0]))
         matches = match(findings.detections, truth, scale)
         of_any = Promise.fitted(findings.expected, truth.present)
@@ -84,15 +91,25 @@ class LocaliserCard(Card):
         own = findings.detections.take(number)
         dx = (own.x - scale.to_cells(truth.x[row, place])) / own.x_sigma
         dy = (own.y - scale.to_cells(truth.y[row, place])) / own.y_sigma
-        dm = own.log10_mass - np.log10(truth.mass[row, place]) if len(row) else np.zeros(0)
+        true = np.log10(truth.mass[row, place]) if len(row) else np.zeros(0)
+        law = straight(own.log10_mass, true)
         return dataclasses.replace(
             self,
             number_factor=number_factor,
             any_promise=dataclasses.astuple(of_any),
             detection_promise=dataclasses.astuple(of_detections),
+            mass_law=law,
             position_factor=sigma_factor(np.concatenate([dx, dy]), np.ones(2 * len(dx))),
-            mass_factor=sigma_factor(dm, own.log10_mass_sigma),
+            mass_factor=sigma_factor(law[0] + law[1] * own.log10_mass - true, law[1] * own.log10_mass_sigma),
         )
+
+    def with_masses(self, outputs: torch.Tensor) -> torch.Tensor:
+        """The network's words (n, 6, h, w) with the masses that are right in the mean, and their spread."""
+        offset, slope = self.mass_law
+        parts = list(outputs.unbind(1))
+        parts[LOG_MASS] = offset + slope * parts[LOG_MASS]
+        parts[LOG_MASS_SIGMA] = parts[LOG_MASS_SIGMA] + math.log(slope)
+        return torch.stack(parts, 1)
 
     def _with_sigmas(self, found: Detections) -> Detections:
         return dataclasses.replace(

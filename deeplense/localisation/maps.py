@@ -19,6 +19,7 @@ def physical(outputs: torch.Tensor, card: LocaliserCard, side: int) -> torch.Ten
     Args:
         side: stored pixels along a side of the image.
     """
+    outputs = card.with_masses(outputs)
     half = 0.5 * side * (card.pixel_scale or 1.0) * card.crop
     cell = CELL * 2 * half / card.image_size
     height, width = outputs.shape[2:]

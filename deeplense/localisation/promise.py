@@ -4,7 +4,7 @@ The integral of the density is an expected number. As detections are a beam apar
 and so it is a probability as well: 1 - exp(-integral), which a Poisson law would give, says 0.63 of one that is
 certain. What a network has not quite learned is mended by three numbers (beta calibration: Kull, Silva Filho & Flach
 2017): the faint detections, of which there are hundreds for each strong one, may need another slope than the strong
-ones. Sums of expected numbers, and sigmas, are mended by one factor each.
+ones. Sums of expected numbers, and sigmas, are mended by one factor each, masses by a straight line.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ import dataclasses
 import numpy as np
 from scipy import optimize, special
 
+FEWEST = 20
+"""Errors from which anything is learned of masses and sigmas."""
+SLOPE = 0.2
+"""How far the slope of masses may well be from 1."""
 SUREST = 1e-3
 """What an expected number is kept below 1 and above 0 by, as log-odds: around a certain one it scatters about 1."""
 
@@ -46,12 +50,27 @@ class Promise:
         return Promise(*(float(value) for value in found.x))
 
 
+def straight(said: np.ndarray, true: np.ndarray) -> tuple[float, float]:
+    """Offset and slope of the mean of `true` (m,) where something is `said` (m,): least squares, with a prior on the
+    slope as wide as `SLOPE`.
+
+    (0, 1) for fewer than `FEWEST`.
+    """
+    if len(said) < FEWEST:
+        return 0.0, 1.0
+    middle, error = said.mean(), true - said
+    along = said - middle
+    slope = 1.0 + float(along @ error / (along @ along + error.var() / SLOPE**2 + 1e-12))
+    slope = max(slope, 0.05)  # nothing that is heavier is lighter
+    return float(true.mean() - slope * middle), slope
+
+
 def sigma_factor(errors: np.ndarray, sigmas: np.ndarray) -> float:
     """By which sigmas (m,) are too small: the size of pulls that holds 68 % of them, which no outlier moves.
 
-    1 for fewer than 20 errors.
+    1 for fewer than `FEWEST` errors.
     """
-    if len(errors) < 20:
+    if len(errors) < FEWEST:
         return 1.0
     return float(np.quantile(np.abs(errors / sigmas), special.erf(np.sqrt(0.5))))
 

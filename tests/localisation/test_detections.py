@@ -1,10 +1,15 @@
 """From a density that was planted to the detections in it."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 import torch
 
+from deeplense.localisation.card import LocaliserCard
 from deeplense.localisation.detections import FAINTEST, detect
+from deeplense.localisation.maps import CHANNELS, physical
 from deeplense.localisation.matching import match, turned_truths
 from deeplense.localisation.network import DX, DY, LOG_DENSITY, LOG_MASS, LOG_MASS_SIGMA, LOG_SIGMA
 from deeplense.localisation.truth import Scale, TrueSubhalos
@@ -97,3 +102,33 @@ def test_lengths_go_to_cells_and_back():
     assert scale.to_cells(np.array([-2.24, 0.0, 2.24])) == pytest.approx([0, 14, 28])
     assert scale.from_cells(np.array([0.0, 14.0, 28.0])) == pytest.approx([-2.24, 0, 2.24])
     assert Scale(pixel=None, side=80, crop=1.0, size=40).seen_pixel == 2.0
+
+
+def test_masses_and_their_errors_are_made_right_on_validation_images():
+    random = np.random.default_rng(1)
+    count = 400
+    true = random.uniform(9.0, 11.0, count)
+    said = 0.8 * true + 1.9 + 0.05 * random.normal(size=count)
+    places = random.uniform(4, 16, (count, 2))
+    outputs = torch.cat([planted([(x, y, 0.97, 0.2, mass, 0.2)]) for (x, y), mass in zip(places, said, strict=True)])
+    x, y = SCALE.from_cells(places).T
+    truth = TrueSubhalos(x[:, None], y[:, None], 10 ** true[:, None])
+    plain = LocaliserCard(
+        task="locate", classes=("no_sub", "sub"), image_size=40, channels=1, normalize="auto", epoch=1, pixel_scale=0.1
+    )
+    card = plain.calibrated(outputs, truth, SCALE)
+    found = card.findings(outputs, np.array([9.0, 10.0, 11.0]))
+    error = found.detections.log10_mass - true
+    assert abs(error.mean()) < 0.01
+    assert abs(np.polyfit(true, error, 1)[0]) < 0.02
+    assert (np.abs(error) < found.detections.log10_mass_sigma).mean() == pytest.approx(0.68, abs=0.05)
+    assert found.expected_in.sum(0) == pytest.approx([(true < 10).sum(), (true >= 10).sum()], rel=0.05)
+    # What leaves this program says the same.
+    row, column = places[0].astype(int)[::-1]
+    told = physical(outputs[:1], card, 40)[0, :, row, column].numpy()
+    at = CHANNELS.index("log10_mass")
+    assert told[at] == pytest.approx(found.detections.log10_mass[0], abs=1e-3)
+    assert told[at + 1] == pytest.approx(found.detections.log10_mass_sigma[0], rel=0.02)
+    assert LocaliserCard.read(json.loads(json.dumps(dataclasses.asdict(card)))) == card
+    older = {name: value for name, value in dataclasses.asdict(card).items() if name != "mass_law"}
+    assert LocaliserCard.read(older).mass_law == (0.0, 1.0)

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from deeplense.localisation.detections import Detections
-from deeplense.localisation.promise import Promise, sigma_factor
+from deeplense.localisation.promise import Promise, sigma_factor, straight
 from deeplense.localisation.scores import Findings, counted, mass_edges, placed, score
 from deeplense.localisation.told import mass_table, say, score_rows
 from deeplense.localisation.truth import Scale, TrueSubhalos
@@ -189,3 +189,18 @@ def test_sigmas_are_corrected_by_their_pulls_and_not_by_outliers():
     assert sigma_factor(errors, np.full(5000, 0.1)) == pytest.approx(3, rel=0.06)
     assert sigma_factor(errors[:10], np.ones(10)) == 1
     assert math.isclose(sigma_factor(np.ones(100), np.ones(100)), 1)
+
+
+def test_masses_are_mended_by_a_line_that_few_of_them_do_not_draw():
+    random = np.random.default_rng(0)
+    said = random.uniform(9, 11, 4000)
+    true = 10.2 + 1.2 * (said - 10) + 0.1 * random.normal(size=4000)
+    offset, slope = straight(said, true)
+    assert slope == pytest.approx(1.2, abs=0.01)
+    assert offset + 10 * slope == pytest.approx(10.2, abs=0.01)
+    assert straight(said[:10], true[:10]) == (0.0, 1.0)
+    near = 10 + 0.001 * random.normal(size=50)  # all of one mass: their mean tells the offset, and nothing a slope
+    offset, slope = straight(near, near + 0.1 + 0.1 * random.normal(size=50))
+    assert slope == pytest.approx(1, abs=0.1)
+    assert offset + 10 * slope == pytest.approx(10.1, abs=0.06)
+    assert straight(said, 20 - said)[1] > 0
