@@ -99,9 +99,13 @@ def initialize(model: torch.nn.Module, config: ModelConfig) -> Initialization:
 
 
 def strange_to(network: torch.nn.Module, state: State) -> str | None:
-    """Name of a tensor of `state` or of `network` that the other has not, or has in another shape; None: they fit."""
+    """Name of a tensor of `state` or of `network` that the other has not, or has in another shape; None: they fit.
+
+    Counters of batches do not count: files of before torch had them, as torchvision's, are without.
+    """
     shapes, own = ({name: value.shape for name, value in of.items()} for of in (state, network.state_dict()))
-    return min((name for name in shapes.keys() | own.keys() if shapes.get(name) != own.get(name)), default=None)
+    odd = (name for name in shapes.keys() | own.keys() if shapes.get(name) != own.get(name))
+    return min((name for name in odd if not name.endswith(".num_batches_tracked")), default=None)
 
 
 def load_initial(model: torch.nn.Module, state: State) -> None:

@@ -14,10 +14,10 @@ from deeplense.network.model import build_model, initialize
 
 @pytest.fixture
 def imagenet(tmp_path, monkeypatch):
-    """Weights in torch's cache under the name of the real ones."""
+    """Weights in torch's cache under the name of the real ones, and like them without counters of batches."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     torch.manual_seed(7)
-    state = resnet18().state_dict()
+    state = {name: value for name, value in resnet18().state_dict().items() if not name.endswith("batches_tracked")}
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     torch.save(state, tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth")
     return state
