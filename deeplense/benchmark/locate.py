@@ -154,11 +154,14 @@ class _Field:
         self.masses = math.log10(low), math.log10(high)
 
     def ours(self) -> dict[str, Any]:
+        import torch
+
         from deeplense.localisation.likelihood import Subhalos, negative_log_likelihood
         from deeplense.localisation.network import Localizer, Prior
+        from deeplense.network.model import placed
 
         density = float(self.there[self.train].sum()) / len(self.train) / (self.size / 2) ** 2
-        network = Localizer(prior=Prior(density, sum(self.masses) / 2))
+        network = placed(Localizer(prior=Prior(density, sum(self.masses) / 2)), torch.device("cpu"))
 
         def loss(outputs: torch.Tensor, places: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
             return negative_log_likelihood(outputs, Subhalos(places, there)).mean()
