@@ -376,9 +376,9 @@ def test_a_compiler_that_fails_in_validation_is_done_without(lenses, tmp_path, m
     own.train_epoch()
 
 
-def test_functions_of_too_many_shapes_are_told_of(monkeypatch):
+@torch._dynamo.config.patch(recompile_limit=2)  # monkeypatch would delete it afterwards, for all tests that follow
+def test_functions_of_too_many_shapes_are_told_of():
     """torch says so in its log alone, and the record of a run would not know."""
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
     remarks.hear_compiler()
     torch._dynamo.reset()
 
