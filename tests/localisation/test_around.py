@@ -51,6 +51,7 @@ def test_a_quarter_turn_of_the_image_is_one_of_what_is_seen(size):
         images = torch.randn(2, 1, size, size)
         seen, turned = around(images, 2), around(images.rot90(1, (2, 3)), 2)
     torch.testing.assert_close(turned, seen.rot90(1, (2, 3)), atol=1e-3 * float(seen.std()), rtol=0)
+    assert seen.std() > 1e-3
 
 
 def test_the_gradient_has_one_order_on_any_device():

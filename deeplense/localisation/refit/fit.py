@@ -7,6 +7,7 @@ and profile alike. Lenses that have converged drop out; the others are taken in 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -82,27 +83,24 @@ def fit(family: Family, observed: Observed, start: Tensor, steps: int = 25) -> F
 
 def predicted(family: Family, vectors: Tensor) -> Tensor:
     """Blurred noise-free flux (n, P), in pieces."""
-    size, count = piece(vectors.device.type, len(vectors)), len(vectors)
     parts = []
-    for first in range(0, count, size):
-        place = torch.arange(first, first + size, device=vectors.device).clamp(max=count - 1)
-        draws = family.draws(vectors[place])
+    for rows in _pieces(vectors):
+        draws = family.draws(vectors[rows])
         parts.append(blur(render(draws, family.lens_set), family.lens_set.camera).flatten(1))
-    return torch.cat(parts)[:count]
+    return torch.cat(parts)[: len(vectors)]
 
 
 @torch.no_grad()
 def with_errors(family: Family, observed: Observed, fitted: Fitted) -> Fitted:
     """`fitted` (n,) with covariances from derivatives at all points of each pixel, where fits went by those at one."""
-    if family.rough is family.lens_set:
+    vectors = fitted.vectors
+    if family.rough is family.lens_set or not len(vectors):
         return fitted
-    size, count = piece(observed.flux.device.type, len(fitted.vectors)), len(fitted.vectors)
     parts = []
-    for first in range(0, count, size):
-        place = torch.arange(first, first + size, device=observed.flux.device).clamp(max=count - 1)
-        _, slopes = derivatives(family, fitted.vectors[place], rough=False)
-        parts.append(_fisher(slopes * observed.weight[place, :, None]))
-    return dataclasses.replace(fitted, covariance=_inverse(torch.cat(parts)[:count]) if parts else fitted.covariance)
+    for rows in _pieces(vectors):
+        _, slopes = derivatives(family, vectors[rows], rough=False)
+        parts.append(_fisher(slopes * observed.weight[rows, :, None]))
+    return dataclasses.replace(fitted, covariance=_inverse(torch.cat(parts)[: len(vectors)]))
 
 
 def derivatives(family: Family, vectors: Tensor, rough: bool = True) -> tuple[Tensor, Tensor]:
@@ -167,6 +165,13 @@ def _step(
     fallen = torch.where(done, before - chi2, torch.inf)
     fallen = torch.where(~done & (damping > 10.0), 0.0, fallen)
     return best, chi2, fisher, damping, fallen
+
+
+def _pieces(vectors: Tensor) -> Iterator[Tensor]:
+    """Rows of vectors (n, N) in pieces of one size; the last row again and again where the last piece has fewer."""
+    size, count = piece(vectors.device.type, len(vectors)), len(vectors)
+    for first in range(0, count, size):
+        yield torch.arange(first, first + size, device=vectors.device).clamp(max=count - 1)
 
 
 def _fisher(slopes: Tensor) -> Tensor:
