@@ -84,7 +84,7 @@ def fit(family: Family, observed: Observed, start: Tensor, steps: int = 25) -> F
 def predicted(family: Family, vectors: Tensor) -> Tensor:
     """Blurred noise-free flux (n, P), in pieces."""
     parts = []
-    for rows in _pieces(vectors):
+    for rows in pieces(vectors):
         draws = family.draws(vectors[rows])
         parts.append(blur(render(draws, family.lens_set), family.lens_set.camera).flatten(1))
     return torch.cat(parts)[: len(vectors)]
@@ -97,7 +97,7 @@ def with_errors(family: Family, observed: Observed, fitted: Fitted) -> Fitted:
     if family.rough is family.lens_set or not len(vectors):
         return fitted
     parts = []
-    for rows in _pieces(vectors):
+    for rows in pieces(vectors):
         _, slopes = derivatives(family, vectors[rows], rough=False)
         parts.append(_fisher(slopes * observed.weight[rows, :, None]))
     return dataclasses.replace(fitted, covariance=_inverse(torch.cat(parts)[: len(vectors)]))
@@ -167,7 +167,7 @@ def _step(
     return best, chi2, fisher, damping, fallen
 
 
-def _pieces(vectors: Tensor) -> Iterator[Tensor]:
+def pieces(vectors: Tensor) -> Iterator[Tensor]:
     """Rows of vectors (n, N) in pieces of one size; the last row again and again where the last piece has fewer."""
     size, count = piece(vectors.device.type, len(vectors)), len(vectors)
     for first in range(0, count, size):

@@ -14,10 +14,9 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from deeplense.localisation.refit.fit import Fitted, Observed, derivatives
+from deeplense.localisation.refit.fit import Fitted, Observed, derivatives, pieces
 from deeplense.localisation.refit.parameters import Family
 from deeplense.simulation.priors import Polar, bounds
-from deeplense.simulation.simulator import piece
 
 STEP = 1.5
 """Pixels between places."""
@@ -66,13 +65,11 @@ class Scan:
     @torch.no_grad()
     def __call__(self, observed: Observed, fitted: Fitted, most: int) -> Places:
         """The `most` best places of each image."""
-        count, size = len(fitted.vectors), piece(self.x.device.type, len(fitted.vectors))
         parts = []
-        for first in range(0, count, size):
-            place = torch.arange(first, first + size, device=self.x.device).clamp(max=count - 1)
-            own = self._gains(observed.take(place), fitted.vectors[place])
+        for rows in pieces(fitted.vectors):
+            own = self._gains(observed.take(rows), fitted.vectors[rows])
             parts.append(self._maxima(*own, most))
-        return Places(*(torch.cat(columns)[:count] for columns in zip(*parts, strict=True)))
+        return Places(*(torch.cat(columns)[: len(fitted.vectors)] for columns in zip(*parts, strict=True)))
 
     def promising(self, observed: Observed, fitted: Fitted, most: int) -> tuple[Tensor, Tensor]:
         """Rows of the fits (m,) and subhalos (m, 3) that are worth a fit: `most` of each at most, in order of rows."""
