@@ -320,6 +320,20 @@ def test_hst_subhalo_draws_what_it_says() -> None:
     torch.testing.assert_close(clumps / light, own["clump_share"], rtol=1e-3, atol=0)
 
 
+def test_concentrations_are_those_asked_for() -> None:
+    draws = sample("hst_subhalo_varied", "cdm", 512)
+    assert ks(draws.concentration.log10(), "uniform", 1.0, math.log10(6.0)) > 0.01
+    cosmology = FlatLambdaCDM(H0=67.5, Om0=0.316)
+    arcsec = cosmology.arcsec_per_kpc_proper(0.5).to_value("arcsec/Mpc")
+    density = 200 * cosmology.critical_density(0.5).to_value("Msun/Mpc3")
+    r200 = (draws.mass * 3 / (4 * math.pi * density)) ** (1 / 3) * arcsec
+    torch.testing.assert_close(draws.scale * draws.concentration, r200, rtol=1e-3, atol=0)
+    # That of fixed concentration has the radii of Tsang et al., 107.5 pc of 10^6 Msun.
+    draws = sample("hst_subhalo_c15", "cdm", 64)
+    assert (draws.concentration == 15).all()
+    torch.testing.assert_close(draws.scale, 107.5e-6 * arcsec * (draws.mass / 1e6) ** (1 / 3), rtol=1e-4, atol=0)
+
+
 def test_subhalos_are_where_the_smooth_image_is_bright_and_evenly_so() -> None:
     simulator = Simulator(find_set("hst_subhalo"), find_classes(["cdm"]), seed=3, device="cpu")
     camera = replace(simulator.lens_set.camera, oversample=1)

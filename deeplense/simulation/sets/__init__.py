@@ -10,7 +10,14 @@ from __future__ import annotations
 from deeplense.errors import InputError
 from deeplense.simulation.sets.deeplensesim import model_i, model_ii, model_ii_published, model_iii, model_iv
 from deeplense.simulation.sets.lensset import KINDS, Classes, Kind, LensSet, find_classes
-from deeplense.simulation.sets.localisation import few_subhalos, hst_subhalo, hst_subhalo_sersic, one_subhalo
+from deeplense.simulation.sets.localisation import (
+    few_subhalos,
+    hst_subhalo,
+    hst_subhalo_c15,
+    hst_subhalo_sersic,
+    hst_subhalo_varied,
+    one_subhalo,
+)
 from deeplense.simulation.sets.morphology import morphology_2019, morphology_2019_varied
 from deeplense.simulation.sets.surveys import euclid, hst, jwst
 from deeplense.simulation.sets.unlike import one_subhalo_bump, one_subhalo_multipoles
@@ -20,7 +27,8 @@ __all__ = ["KINDS", "OF_GALAXIES", "SETS", "SUMMARIES", "Classes", "Kind", "Lens
 _MAKERS = (
     *(model_i, model_ii, model_ii_published, model_iii),
     *(morphology_2019, morphology_2019_varied),
-    *(one_subhalo, few_subhalos, hst_subhalo, hst_subhalo_sersic),
+    *(one_subhalo, few_subhalos),
+    *(hst_subhalo, hst_subhalo_sersic, hst_subhalo_varied, hst_subhalo_c15),
     *(one_subhalo_multipoles, one_subhalo_bump),
     *(euclid, hst, jwst),
 )

@@ -141,3 +141,19 @@ def hst_subhalo_sersic() -> LensSet:
         source=clumpy.source.body,
         camera=replace(WFC3_F160W, oversample=2),
     )
+
+
+def hst_subhalo_c15() -> LensSet:
+    """`hst_subhalo` with the concentration that cold dark matter expects, 15."""
+    return replace(hst_subhalo(15), name="hst_subhalo_c15", version=1)
+
+
+def hst_subhalo_varied() -> LensSet:
+    """`hst_subhalo` with subhalos of any concentration from 10 to 60: one network for all of them.
+
+    Uniform in its logarithm, whatever the mass. The scale radius is r200 / c by the critical density: Tsang et al.'s at
+    60, and 9 % above theirs at 15.
+    """
+    compact = hst_subhalo()
+    profile = TruncatedNFW(LogUniform(10.0, 60.0), truncation=20.0)
+    return replace(compact, name="hst_subhalo_varied", version=1, subhalos=replace(compact.subhalos, profile=profile))
