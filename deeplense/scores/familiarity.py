@@ -24,7 +24,8 @@ CHANCE = 0.05
 TAIL = 0.005
 """Each measure of strangeness is counted in the distance from the median to where this share of training images is."""
 LEAST = 1e-4
-"""Spread of a feature, or of a measure, below which it has none; a channel that is always dark may not divide by 0."""
+"""Spread of a feature, or of a measure, below which it has none; a channel that is always dark may not divide by 0, and
+what varies in the mean of standardised pixels is rounding."""
 FEWEST = 10
 """Training images, and validation images, without which nothing is fitted."""
 COMPARED = 1000
@@ -227,8 +228,11 @@ def _length(vectors: np.ndarray) -> np.ndarray:
 
 def _whitening(unit: np.ndarray) -> np.ndarray:
     """(F, F): (n, F) times it has unit covariance, as far as n images tell (Ledoit & Wolf, J. Multivariate Analysis 88
-    (2004) 365)."""
+    (2004) 365). A feature that does not vary by `LEAST` stays as it is: rounding may not be made large."""
     covariance, _ = ledoit_wolf(unit)
+    still = unit.std(0) < 0.99  # the others have been scaled to 1
+    covariance[still] = covariance[:, still] = 0
+    covariance[still, still] = 1
     values, vectors = np.linalg.eigh(covariance)
     return vectors / np.sqrt(values.clip(LEAST**2))
 

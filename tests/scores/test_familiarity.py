@@ -66,6 +66,21 @@ def test_a_feature_that_never_changed_tells_when_it_does(known):
     assert known.look(changed).foreign.all()
 
 
+def test_rounding_is_not_taken_for_a_change():
+    """Means of standardised pixels are 0 but for rounding, which another program rounds otherwise."""
+
+    def rounded(count, seed, shift=0.0, by=1e-7):
+        some = features(count, seed, shift)
+        some[:, 1] = np.random.default_rng(seed).normal(0, by, count) + 1e-7 * (shift > 0)
+        return some
+
+    known = fit(rounded(2000, 0), [rounded(2000, 0, shift=1.5)[:300]], rounded(1000, 1), P, L)
+    own, elsewhere = rounded(500, 2), rounded(500, 2, by=5e-6)
+    np.testing.assert_allclose(known.measures(elsewhere), known.measures(own), atol=0.05)
+    elsewhere[:, 1] += 0.01
+    assert known.look(elsewhere).foreign.all()
+
+
 def test_too_few_images_give_nothing():
     assert fit(features(FEWEST - 1), [], features(50), P, L) is None
     assert fit(features(50), [], features(FEWEST - 1), P, L) is None
