@@ -46,21 +46,24 @@ NO_SUB_OR_SUB = ("no_sub", "sub")
 class Labels:
     """What a learner asks of a task: two classes, with the network that is trained."""
 
+    def __init__(self, orient=False):
+        self.orient = orient
+
     def network(self):
-        return build_model(2, 1)
+        return build_model(2, 1, self.orient)
 
     def loss(self, outputs, labels):
         return F.binary_cross_entropy_with_logits(outputs[:, 0], labels.float())
 
 
-def learner(device=GPU, precision="fp16", way=EAGERLY, seen=None, **settings):
+def learner(device=GPU, precision="fp16", way=EAGERLY, seen=None, orient=False, **settings):
     """A ResNet-18 with the same weights each time, in training."""
     AcceleratorState._reset_state(reset_partial_state=True)
     full_float32()
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(0)
     config = TrainConfig(optimization=OptimizationConfig(**{"lr": 1e-3, "batch_size": 32, **settings}))
-    accelerator, task = Accelerator(cpu=device.type == "cpu", mixed_precision=precision), Labels()
+    accelerator, task = Accelerator(cpu=device.type == "cpu", mixed_precision=precision), Labels(orient)
     whole = {} if seen is None else {"seen": seen}
     own = Learner(config, accelerator, task, placed(task.network(), device), way=way, **whole)
     own.network.train()
@@ -132,11 +135,14 @@ def test_2_pixels_are_those_of_a_cpu(kind):
         assert torch.equal(one, other)
 
 
+AS_IN_BEST = {"stretch": "log", "crop": 0.64, "standardize": True}
+
 WAYS = {
     "device": ({}, {"placement": "device"}),
     "host": ({}, {"placement": "host"}),
     "averaged, clipped, in parts": ({"ema_decay": 0.99, "clip_norm": 1.0, "grad_accum": 2}, {}),
     "sgd": ({"optimizer": "sgd"}, {}),
+    "as in best": ({"optimizer": "adamw", "orient": True}, AS_IN_BEST),
     "online": ({"optimizer": "adamw"}, None),
 }
 
@@ -410,6 +416,7 @@ CAPTURED = {
         {"optimizer": "adamw", "ema_decay": 0.9, "clip_norm": 1.0, "grad_accum": 2}, {},
     ),
     "sgd, host": ({"optimizer": "sgd"}, {"placement": "host"}),
+    "as in best": ({"optimizer": "adamw", "orient": True}, AS_IN_BEST),
 }  # fmt: skip
 
 

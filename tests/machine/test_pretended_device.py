@@ -17,6 +17,7 @@ from deeplense.classification.predictions import predict_views
 from deeplense.config import (
     ComputeConfig,
     DataConfig,
+    ModelConfig,
     OptimizationConfig,
     SimulationConfig,
     TrackingConfig,
@@ -27,6 +28,7 @@ from deeplense.data.split import Split
 from deeplense.evaluation.predict import predict
 from deeplense.localisation import task as localisation
 from deeplense.localisation.truth import TrueSubhalos
+from deeplense.network.views import OrientedResNet
 from deeplense.simulation import camera, deflection, render, simulator
 from deeplense.simulation.sets import SETS
 from deeplense.simulation.stream import ImageStream
@@ -57,14 +59,15 @@ def images_of(kind, channels=1, classes=2):
 
 def small_network(classes, channels=1, orient=False):
     """A ResNet with one block of two in each stage: all kinds of layers, and half the time."""
-    network = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=1 if classes == 2 else classes)
+    kind = OrientedResNet if orient else ResNet
+    network = kind(BasicBlock, [1, 1, 1, 1], num_classes=1 if classes == 2 else classes)
     network.conv1 = torch.nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
     return network
 
 
 def settings(
     optimizer="adam", precision="fp16", placement="device", ema=None, clip=None, parts=1, channels=1, last=True,
-    data=None, online=False, smoothing=0.0,
+    data=None, online=False, smoothing=0.0, orient=False,
 ):  # fmt: skip
     return TrainConfig(
         data=DataConfig(
@@ -72,6 +75,7 @@ def settings(
             **(data or {}),
         ),
         simulation=SimulationConfig(online=online, epoch_images=COUNT),
+        model=ModelConfig(orient=orient),
         optimization=OptimizationConfig(
             optimizer=optimizer, batch_size=BATCH, grad_accum=parts, ema_decay=ema, clip_norm=clip,
             label_smoothing=smoothing, epochs=1,
@@ -158,8 +162,8 @@ WAYS = {
     "float32, adamw, clipped, three classes": (
         settings("adamw", "no", clip=1.0, channels=3), images_of("uint8", classes=3),
     ),
-    "sgd, averaged, other treatment of light": (
-        settings("sgd", ema=0.99, last=False, data={"stretch": "log", "standardize": True, "crop": 0.8}),
+    "sgd, averaged, other treatment of light, one of the views": (
+        settings("sgd", ema=0.99, last=False, orient=True, data={"stretch": "log", "standardize": True, "crop": 0.8}),
         images_of("float32"),
     ),
 }  # fmt: skip
