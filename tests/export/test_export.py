@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from deeplense.classification.card import ModelCard
 from deeplense.cli import parse, save_config
-from deeplense.config import DataConfig, RunConfig, TrainConfig
+from deeplense.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from deeplense.data.images import load_images
 from deeplense.data.store import PixelStore
 from deeplense.errors import InputError, TrainingError
@@ -108,7 +108,7 @@ def test_torch_says_the_same_without_the_program_and_without_pickles(copy, lense
     assert pickled == []
 
 
-def made_run(folder, data, channels=1, normalize="auto", size=32, **treatment):
+def made_run(folder, data, channels=1, normalize="auto", size=32, orient=False, **treatment):
     """A run folder with random weights, as far as an export needs one."""
     images = load_images(str(data))
     torch.manual_seed(0)
@@ -123,7 +123,8 @@ def made_run(folder, data, channels=1, normalize="auto", size=32, **treatment):
     data_config = DataConfig(data=str(data), image_size=size, channels=channels, normalize=normalize, **treatment)
     card = card.for_pixels(PixelStore(images, data_config, torch.device("cpu")))
     write_json(folder / "best" / "model.json", dataclasses.asdict(card))
-    save_config(TrainConfig(data=data_config, run=RunConfig(name="made")), folder / "config.json")
+    config = TrainConfig(data=data_config, model=ModelConfig(orient=orient), run=RunConfig(name="made"))
+    save_config(config, folder / "config.json")
     return folder
 
 
@@ -174,6 +175,24 @@ def test_stretched_and_cropped_colour_in_onnx(tmp_path, treatment):
     network, as_it_is, card = load_run(plain).network, load_run(plain).card, load_run(treated).card
     given = some_images(plain, None)
     assert np.abs(own_words(network, as_it_is, given) - own_words(network, card, given)).max() > 1e-3
+
+
+def test_a_network_that_is_shown_one_view_says_the_same_of_all_in_onnx(tmp_path):
+    import onnxruntime
+
+    pixels = np.random.default_rng(0).integers(0, 255, (6, 1, 50, 50), dtype=np.uint8)
+    data = packed(tmp_path / "set", pixels)
+    differences = []
+    for orient in (True, False):
+        file = export(made_run(tmp_path / str(orient), data, orient=orient), "onnx").file
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        said, turned, mirrored = (
+            session.run(None, {"pixels": np.ascontiguousarray(seen)})[0]
+            for seen in (pixels, np.rot90(pixels, axes=(2, 3)), pixels[..., ::-1])
+        )
+        differences.append([np.abs(turned - said).max(), np.abs(mirrored - said).max()])
+    assert max(differences[0]) < 1e-5
+    assert min(differences[1]) > 1e-3
 
 
 def test_images_of_another_size(copy):
