@@ -22,6 +22,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from conftest import ROOT, run_python, write_lenses
 
+from configs import best
 from deeplense.config import AugmentConfig, DataConfig, OptimizationConfig, TrainConfig
 from deeplense.data.augment import affine, resample, to_unit
 from deeplense.data.batches import PixelStore, TrainBatches
@@ -135,7 +136,7 @@ def test_2_pixels_are_those_of_a_cpu(kind):
         assert torch.equal(one, other)
 
 
-AS_IN_BEST = {"stretch": "log", "crop": 0.64, "standardize": True}
+AS_IN_BEST = {name: getattr(best.CONFIG.data, name) for name in ("stretch", "crop", "standardize")}
 
 WAYS = {
     "device": ({}, {"placement": "device"}),
