@@ -50,8 +50,11 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(autouse=True)
 def _alone_again() -> Iterator[None]:
-    """Accelerate keeps its state for the life of a process; a test is a run of its own."""
+    """Accelerate keeps its state for the life of a process, and runs set variables; a test is a run of its own."""
+    before = dict(os.environ)
     yield
+    os.environ.clear()
+    os.environ.update(before)
     if "accelerate" in sys.modules:
         from accelerate.state import AcceleratorState
 
