@@ -23,9 +23,12 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Tests take place on the CPU, also where there is a GPU: several at a time would share it, and some compare bytes,
-    which a GPU does not repeat. `-m gpu` asks for those that are meant for it; before torch is there."""
+    which a GPU does not repeat. `-m gpu` asks for those that are meant for it; before torch is there.
+
+    Nothing is compiled but by tests that ask for the `compiler`, which takes a minute where their images take seconds.
+    """
     if not re.search(r"(?<!not )\bgpu\b", config.option.markexpr):
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        os.environ |= {"CUDA_VISIBLE_DEVICES": "", "TORCH_COMPILE_DISABLE": "1"}
 
 
 LONGEST = ("test_slurm.py", "test_train.py", "test_loop.py", "test_evaluate.py")
@@ -59,6 +62,18 @@ def _alone_again() -> Iterator[None]:
         from accelerate.state import AcceleratorState
 
         AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """torch.compile as users have it, here and in processes that the test starts."""
+    import torch._dynamo
+
+    monkeypatch.setenv("TORCH_COMPILE_DISABLE", "0")
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(disable=False):
+        yield
+    torch._dynamo.reset()
 
 
 def lens_image(random: np.random.Generator, substructure: bool, size: int = 40) -> np.ndarray:

@@ -265,7 +265,7 @@ def test_a_run_that_nobody_has_watched_and_that_diverged_says_so(lenses, tmp_pat
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
-def test_a_compiler_that_is_missing_is_said_and_done_without(lenses, tmp_path):
+def test_a_compiler_that_is_missing_is_said_and_done_without(lenses, tmp_path, compiler):
     flags = ("--data", lenses, "--output-dir", tmp_path, "--name", "run", "--epochs", "1", "--compile")
     done = run_python("train.py", *SMALL, *flags, CXX="/no/such/compiler", TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "i"))
     assert done.returncode == 0, done.stderr
@@ -275,8 +275,7 @@ def test_a_compiler_that_is_missing_is_said_and_done_without(lenses, tmp_path):
     assert [remark.split(":")[0] for remark in session["remarks"]] == ["--compile has no effect, training runs eagerly"]
 
 
-def test_simulated_images_are_made_on_first_use_and_online(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")  # compiling takes longer than so few images
+def test_simulated_images_are_made_on_first_use_and_online(tmp_path):
     flags = ("--data", "model_i", "--count", "90", "--output-dir", tmp_path, "--name", "online", "--epochs", "1")
     fresh = run_python("train.py", *SMALL, *flags, "--online", "--epoch-images", "64")
     assert fresh.returncode == 0, fresh.stderr

@@ -165,9 +165,7 @@ def test_one_class_alone_is_no_error(copy, tmp_path):
 
 
 def test_an_evaluation_of_a_simulated_set_counts_the_peaks(copy):
-    done = run_python(
-        "evaluate.py", copy, "--data", "model_i", "--count", 40, "--attribution-images", 12, TORCHDYNAMO_DISABLE="1"
-    )
+    done = run_python("evaluate.py", copy, "--data", "model_i", "--count", 40, "--attribution-images", 12)
     assert done.returncode == 0, done.stderr
     attribution = json.loads((copy / "evaluation" / "model_i" / "metrics.json").read_text())["attribution"]
     assert attribution["images"] == attribution["ring"]["n"] == attribution["subhalo"]["n"] == 12

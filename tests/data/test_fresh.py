@@ -36,12 +36,6 @@ def numbers_of(own, epoch):
     return [(truth.mass > 0).sum(1) for _, _, truth in own.raw(epoch)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _eager():
-    with torch.compiler.set_stance("force_eager"):  # compiling takes longer than these images
-        yield
-
-
 def test_many_subhalos_first_and_then_as_the_set_has_them():
     own = batches()
     assert (own.steps, own.crowd.steps) == (2, 3)

@@ -14,7 +14,7 @@ from deeplense.evaluation.predict import predict
 
 
 @pytest.mark.parametrize("count", [1, 32, 33, 70])
-def test_a_compiled_network_is_compiled_for_one_shape(count):
+def test_a_compiled_network_is_compiled_for_one_shape(compiler, count):
     pixels = np.random.default_rng(0).integers(0, 256, (70, 1, 32, 32), dtype=np.uint8)
     images = ImageSet(pixels, np.arange(70) % 2, ("no_sub", "sub"), [""] * 70, [""] * 70)
     store = PixelStore(images, DataConfig(image_size=32), torch.device("cpu"))

@@ -1,6 +1,9 @@
 """The sets that a test goes over: those that are rendered by the same code as another one only with `-m slow`."""
 
+from collections.abc import Iterable
+
 import pytest
+from _pytest.mark import ParameterSet
 
 from deeplense.simulation.sets import SETS
 
@@ -10,4 +13,12 @@ _LIKE_ANOTHER = (
     *("hst_subhalo_sersic", "hst_subhalo_varied", "hst_subhalo_c15"),
 )
 
-EVERY_SET = [pytest.param(name, marks=pytest.mark.slow) if name in _LIKE_ANOTHER else name for name in SETS]
+
+def _slow(names: Iterable[str]) -> list[ParameterSet]:
+    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+EVERY_SET = [name for name in SETS if name not in _LIKE_ANOTHER] + _slow(_LIKE_ANOTHER)
+
+COMPILED_SETS = ["model_i", *_slow(name for name in SETS if name not in (*_LIKE_ANOTHER, "model_i"))]
+"""Where a test compiles, which takes half a minute a set."""

@@ -21,7 +21,7 @@ numpy.save(sys.argv[1], ImageStream("model_i", seed=4).span(0, 8)[0].numpy())
 """
 
 
-def test_without_a_compiler_there_is_one_warning_and_the_same_images(tmp_path: Path) -> None:
+def test_without_a_compiler_there_is_one_warning_and_the_same_images(tmp_path: Path, compiler: None) -> None:
     file = tmp_path / "images.npy"
     environment = os.environ | {"CXX": str(tmp_path / "c++"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
     call = [sys.executable, "-c", SCRIPT, str(file)]

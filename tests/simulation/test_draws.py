@@ -10,7 +10,7 @@ import pytest
 import torch
 from astropy.cosmology import FlatLambdaCDM
 from scipy import stats
-from set_names import EVERY_SET
+from set_names import COMPILED_SETS, EVERY_SET
 
 from deeplense.errors import InputError
 from deeplense.simulation.camera import blur, poisson
@@ -19,7 +19,7 @@ from deeplense.simulation.draw import Draws
 from deeplense.simulation.lights import flux_of_unit
 from deeplense.simulation.priors import Fixed, Normal, Poisson, PowerLaw, TruncatedNormal, WarmPowerLaw, mean_mass
 from deeplense.simulation.render import render
-from deeplense.simulation.sets import SETS, find_classes, find_set
+from deeplense.simulation.sets import SETS, LensSet, find_classes, find_set
 from deeplense.simulation.simulator import Simulator
 from deeplense.simulation.stream import ImageStream
 from deeplense.simulation.substructure import Rings, Share, Subhalos
@@ -175,7 +175,19 @@ def test_quantiles_of_the_priors() -> None:
 
 @pytest.mark.parametrize("name", EVERY_SET)
 def test_an_image_is_the_same_in_any_batch(name: str) -> None:
-    simulator = Simulator(SETS[name], find_classes(["no_sub", "cdm", "axion"]), seed=0, device="cpu")
+    lens_set = SETS[name]
+    _check_batches(replace(lens_set, camera=replace(lens_set.camera, pixels=32)))
+
+
+@pytest.mark.parametrize("name", COMPILED_SETS)
+def test_a_compiled_image_is_the_same_in_any_batch(name: str, compiler: None) -> None:
+    torch._dynamo.utils.counters.clear()
+    _check_batches(SETS[name])
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 5
+
+
+def _check_batches(lens_set: LensSet) -> None:
+    simulator = Simulator(lens_set, find_classes(["no_sub", "cdm", "axion"]), seed=0, device="cpu")
     index = torch.arange(45)
     whole, truth = simulator.make(index // 3, index % 3)
     assert torch.isfinite(whole).all()

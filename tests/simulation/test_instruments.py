@@ -145,8 +145,7 @@ def test_points_within_a_pixel_are_enough(name: str) -> None:
     assert isinstance(camera, Telescope)
     draws = Simulator(lens_set, find_classes(["no_sub"]), 0, "cpu").draw(torch.arange(32), torch.zeros(32).long())
     more = replace(lens_set, camera=replace(camera, oversample=3 * camera.oversample))
-    with torch.compiler.set_stance("force_eager"):
-        images = [blur(render(draws.first(count), each), each.camera) for each in (lens_set, more)]
+    images = [blur(render(draws.first(count), each), each.camera) for each in (lens_set, more)]
     noise = (images[1] / camera.exposure.value + camera.background_rms**2).sqrt()
     off = ((images[0] - images[1]) / noise).abs()
     if lens_set.lens_light is not None:
@@ -167,8 +166,7 @@ def test_pixels_are_those_of_lenstronomy_with_many_points(name: str) -> None:
     """Twelve along each side and its own Gaussian, in place of ours."""
     lens_set = find_set(name)
     draws = Simulator(lens_set, find_classes(["no_sub"]), 1, "cpu").draw(torch.arange(32), torch.zeros(32).long())
-    with torch.compiler.set_stance("force_eager"):
-        ours = blur(render(draws.first(1), lens_set), lens_set.camera)[0].numpy()
+    ours = blur(render(draws.first(1), lens_set), lens_set.camera)[0].numpy()
     theirs = reference_image(draws, 0, lens_set, psf=True, points=12)
     assert np.abs(ours - theirs).max() < 1e-3 * theirs.max()
 

@@ -173,8 +173,7 @@ def test_none_is_placed_where_the_mass_is_0(name: str) -> None:
         assert (getattr(beside, field)[:, 1] == 0).all()
         assert torch.equal(getattr(beside, field)[:, :1], getattr(alone, field))
     assert torch.equal(beside.concentration[:, :1].nan_to_num(), alone.concentration.nan_to_num())
-    with torch.compiler.set_stance("force_eager"):
-        torch.testing.assert_close(simulator.render(beside), simulator.render(alone), rtol=1e-5, atol=0)
+    torch.testing.assert_close(simulator.render(beside), simulator.render(alone), rtol=1e-5, atol=0)
 
 
 def test_concentrations_follow_the_relation_with_its_scatter() -> None:

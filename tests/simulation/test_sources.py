@@ -47,10 +47,9 @@ def small(lens_set: LensSet) -> LensSet:
 def test_pictures_are_lensed_as_by_lenstronomy(galaxies: Path) -> None:
     lens_set = with_sources("hst_subhalo", str(galaxies))
     simulator = Simulator(lens_set, find_classes(["cdm"]), seed=1, device="cpu")
-    with torch.compiler.set_stance("force_eager"):
-        draws = simulator.draw(torch.arange(4), torch.zeros(4, dtype=torch.int64))
-        flux = simulator.render(draws)
-        blurred = blur(flux, lens_set.camera)
+    draws = simulator.draw(torch.arange(4), torch.zeros(4, dtype=torch.int64))
+    flux = simulator.render(draws)
+    blurred = blur(flux, lens_set.camera)
     side, factor = lens_set.camera.pixels, lens_set.camera.oversample
     pixels = flux.view(4, side, factor, side, factor).sum((2, 4))
     for image in range(3):
@@ -63,9 +62,8 @@ def test_random_fields_are_lensed_with_their_profile() -> None:
     """The Sersic profile by lenstronomy, times the field by scipy's interpolation, which repeats it as well."""
     lens_set = with_sources("hst_subhalo", "field")
     simulator = Simulator(lens_set, find_classes(["no_sub"]), seed=1, device="cpu")
-    with torch.compiler.set_stance("force_eager"):
-        draws = simulator.draw(torch.arange(3), torch.zeros(3, dtype=torch.int64))
-        flux = simulator.render(draws).flatten(1).double().numpy()
+    draws = simulator.draw(torch.arange(3), torch.zeros(3, dtype=torch.int64))
+    flux = simulator.render(draws).flatten(1).double().numpy()
     x, y = (axis.double().numpy() for axis in pixel_grid(lens_set.camera, torch.device("cpu")))
     for image in range(3):
         own = {name: float(value[image]) for name, value in draws.scalars.items()}
@@ -117,8 +115,7 @@ def test_each_galaxy_is_in_one_part_of_the_split(tmp_path: Path, galaxies: Path)
 
 def test_pictures_with_boxes_are_in_the_parts_of_their_galaxies(tmp_path: Path, galaxies: Path) -> None:
     lens_set = small(with_sources("hst_subhalo", str(galaxies)))
-    with torch.compiler.set_stance("force_eager"):
-        write_yolo(lens_set, tmp_path / "set", 200, ("no_sub", "cdm"), 2, "cpu", min_snr=0.0)
+    write_yolo(lens_set, tmp_path / "set", 200, ("no_sub", "cdm"), 2, "cpu", min_snr=0.0)
     index = torch.arange(200)
     own = Simulator(lens_set, find_classes(), 2, "cpu").draw(index // 2, index % 2).scalars
     found = {part: [int(file.stem) for file in (tmp_path / "set" / "images" / part).iterdir()] for part in PARTS}
@@ -127,7 +124,7 @@ def test_pictures_with_boxes_are_in_the_parts_of_their_galaxies(tmp_path: Path, 
     assert [len(some) for some in behind] == [14, 2, 4]
     assert len(set.union(*behind)) == 20
     refusal = pytest.raises(InputError, match=r"^--count 20: no image of (no_sub|sub) is in the part \w+: give more$")
-    with torch.compiler.set_stance("force_eager"), refusal:
+    with refusal:
         write_yolo(lens_set, tmp_path / "few", 20, ("no_sub", "cdm"), 2, "cpu", min_snr=0.0)
     assert not (tmp_path / "few").exists()
 
@@ -199,8 +196,7 @@ def test_model_iv_has_three_bands(tmp_path: Path) -> None:
     torch.testing.assert_close(draws.scalars["source_radius"], torch.from_numpy(gallery.half_light)[which] * 0.005)
     noises: list[np.ndarray] = []
     for band in range(3):
-        with torch.compiler.set_stance("force_eager"):
-            ours = blur(simulator.render(draws, band), lens_set.camera)[0].numpy()
+        ours = blur(simulator.render(draws, band), lens_set.camera)[0].numpy()
         theirs = reference_image(draws, 0, lens_set, psf=True, band=band)
         assert np.abs(ours - theirs)[12:-12, 12:-12].max() < 1e-3 * theirs.max()
         noise = np.sqrt(theirs / 2264 + lens_set.camera.background_rms**2)

@@ -81,12 +81,11 @@ def test_the_lenss_light_is_taken_out_with_residuals() -> None:
     lens_set = replace(lens_set, neighbours=None, z_lens=Fixed(0.3))
     number = torch.arange(64)
     classes = find_classes(["no_sub"])
-    with torch.compiler.set_stance("force_eager"):
-        seen, draws = Simulator(without_lens_light(lens_set), classes, 1, "cpu").make(number, 0 * number)
-        whole, _ = Simulator(lens_set, classes, 1, "cpu").make(number, 0 * number)
-        dark = replace(lens_set, lens_light=None)
-        source = blur(Simulator(dark, classes, 1, "cpu").render(draws), lens_set.camera)
-        full = blur(Simulator(lens_set, classes, 1, "cpu").render(draws), lens_set.camera)
+    seen, draws = Simulator(without_lens_light(lens_set), classes, 1, "cpu").make(number, 0 * number)
+    whole, _ = Simulator(lens_set, classes, 1, "cpu").make(number, 0 * number)
+    dark = replace(lens_set, lens_light=None)
+    source = blur(Simulator(dark, classes, 1, "cpu").render(draws), lens_set.camera)
+    full = blur(Simulator(lens_set, classes, 1, "cpu").render(draws), lens_set.camera)
     assert (seen - whole).amax() < 0  # something is taken out everywhere
     noise = (full / lens_set.camera.exposure.value + lens_set.camera.background_rms**2).sqrt()
     off = (seen - source) / noise
@@ -120,8 +119,7 @@ def test_a_set_beside_a_telescopes_images(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     for number in range(2):
         np.save(tmp_path / "real" / f"{number}.npy", random.normal(size=(100, 60)).astype(np.float32))
-    with torch.compiler.set_stance("force_eager"):
-        draw_beside(small("hst_subhalo"), tmp_path / "real", tmp_path / "beside.png", 0)
+    draw_beside(small("hst_subhalo"), tmp_path / "real", tmp_path / "beside.png", 0)
     with Image.open(tmp_path / "beside.png") as picture:
         assert picture.size[0] > 1000
     with pytest.raises(InputError, match=r"^--beside .*nothing: does not exist"):

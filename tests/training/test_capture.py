@@ -237,10 +237,9 @@ class SmallLocalizer(torch.nn.Module):
 @pytest.mark.parametrize("task", ["classify", "locate"])
 def test_each_task_is_captured(tmp_path, graphs, tasks, task, online):
     """With targets of several tensors, turned with the pixels; and with images that were drawn just now."""
-    with torch.compiler.set_stance("force_eager"):  # compiling the simulator takes longer than its images
-        owns = [prepared(images_of(), way, tmp_path, task, online=online) for way in (EAGERLY, CAPTURED)]
-        for own in owns:
-            own.train_epoch()
+    owns = [prepared(images_of(), way, tmp_path, task, online=online) for way in (EAGERLY, CAPTURED)]
+    for own in owns:
+        own.train_epoch()
     assert graphs[0].replays == 2
     assert not remarks._made
     assert not differing(everything(owns[0].learner), everything(owns[1].learner))
@@ -250,11 +249,10 @@ def test_each_task_is_captured(tmp_path, graphs, tasks, task, online):
 def test_fewer_subhalos_later_need_no_new_capture(tmp_path, graphs, tasks):
     """The first steps see many in each image (`--crowd`), the last ones at most one."""
     settings = {"data": {"data": "one_subhalo"}, "online": True, "crowd": 3.0}
-    with torch.compiler.set_stance("force_eager"):
-        owns = [prepared(images_of(), way, tmp_path, "locate", **settings) for way in (EAGERLY, CAPTURED)]
-        assert capture.WARM_UP < owns[0].batches.crowd.steps < owns[0].batches.steps
-        for own in owns:
-            own.train_epoch()
+    owns = [prepared(images_of(), way, tmp_path, "locate", **settings) for way in (EAGERLY, CAPTURED)]
+    assert capture.WARM_UP < owns[0].batches.crowd.steps < owns[0].batches.steps
+    for own in owns:
+        own.train_epoch()
     assert graphs[0].replays == 2
     assert not differing(everything(owns[0].learner), everything(owns[1].learner))
 
@@ -273,14 +271,12 @@ def test_images_of_several_sizes_are_not_captured(tmp_path, tasks):
 
 
 @pytest.fixture
-def graph_count(monkeypatch):
+def graph_count(monkeypatch, compiler):
     """Compiles without generating code, and counts the graphs; one that breaks would be several."""
     counter = CompileCounterWithBackend("aot_eager")
     monkeypatch.setattr(compiling, "BACKEND", counter)
-    torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    yield counter
-    torch._dynamo.reset()
+    return counter
 
 
 @pytest.mark.parametrize("way", ["adam", "sgd, averaged"])
@@ -330,7 +326,7 @@ def test_the_network_that_is_trained_is_one_graph(lenses, tmp_path, graph_count)
 
 
 @pytest.mark.parametrize("where", ["forward", "backward"])
-def test_a_compiler_that_fails_is_done_without(lenses, tmp_path, monkeypatch, where):
+def test_a_compiler_that_fails_is_done_without(lenses, tmp_path, monkeypatch, compiler, where):
     """Also where that is noticed in mid-step, when batch norm has moved already."""
 
     def fails(graph, inputs):
@@ -341,7 +337,6 @@ def test_a_compiler_that_fails_is_done_without(lenses, tmp_path, monkeypatch, wh
 
     backend = aot_autograd(fw_compiler=fails if where == "forward" else works, bw_compiler=fails)
     monkeypatch.setattr(compiling, "BACKEND", backend)
-    torch._dynamo.reset()
     plain, own = (trainer_of(lenses, tmp_path, how, ema_decay=0.9) for how in (EAGERLY, COMPILED))
     for one in (plain, own):
         one.train_epoch()
@@ -353,7 +348,7 @@ def test_a_compiler_that_fails_is_done_without(lenses, tmp_path, monkeypatch, wh
     assert not differing(everything(plain.learner), everything(own.learner))
 
 
-def test_a_compiler_that_fails_in_validation_is_done_without(lenses, tmp_path, monkeypatch):
+def test_a_compiler_that_fails_in_validation_is_done_without(lenses, tmp_path, monkeypatch, compiler):
     """Whose batches have a shape of their own, and which comes when an epoch of work is done."""
     graphs = []
 
@@ -365,7 +360,6 @@ def test_a_compiler_that_fails_in_validation_is_done_without(lenses, tmp_path, m
 
     backend = aot_autograd(fw_compiler=fails_at_second, bw_compiler=lambda graph, inputs: graph.forward)
     monkeypatch.setattr(compiling, "BACKEND", backend)
-    torch._dynamo.reset()
     own = trainer_of(lenses, tmp_path, COMPILED, ema_decay=0.9)
     own.train_epoch()
     assert not remarks._made
@@ -377,10 +371,9 @@ def test_a_compiler_that_fails_in_validation_is_done_without(lenses, tmp_path, m
 
 
 @torch._dynamo.config.patch(recompile_limit=2)  # monkeypatch would delete it afterwards, for all tests that follow
-def test_functions_of_too_many_shapes_are_told_of():
+def test_functions_of_too_many_shapes_are_told_of(compiler):
     """torch says so in its log alone, and the record of a run would not know."""
     remarks.hear_compiler()
-    torch._dynamo.reset()
 
     @torch.compile(backend="eager", dynamic=False)
     def doubled(x):
