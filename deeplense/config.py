@@ -126,7 +126,7 @@ class SimulationConfig(_Settings):
         _require(self.simulation_seed >= 0, f"--simulation-seed {self.simulation_seed}: give 0 or more")
         _require(self.epoch_images >= 1, f"--epoch-images {self.epoch_images}: give 1 or more")
         _require(0 <= self.crowd <= 50, f"--crowd {self.crowd:g}: give the mean number of subhalos, 0 to 50")
-        _require(0 < self.crowd_part < 1, f"--crowd-part {self.crowd_part:g}: give a part of the training, 0 to 1")
+        _require(0 < self.crowd_part < 1, f"--crowd-part {self.crowd_part:g}: give a part, more than 0 and less than 1")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -79,7 +79,7 @@ def test_what_cannot_be_crowded_is_refused_in_a_line():
             batches(config)
     with pytest.raises(InputError, match=r"^--crowd -1: give the mean number of subhalos, 0 to 50$"):
         SimulationConfig(crowd=-1.0, online=True)
-    with pytest.raises(InputError, match=r"^--crowd-part 1: give a part of the training, 0 to 1$"):
+    with pytest.raises(InputError, match=r"^--crowd-part 1: give a part, more than 0 and less than 1$"):
         SimulationConfig(crowd_part=1.0)
 
 
