@@ -298,6 +298,7 @@ def test_signals_leave_a_checkpoint(lenses, tmp_path, number):
     assert checkpoint.state["step"] >= log_of(run)[-1]["step"]
 
 
+@pytest.mark.slow  # `test_seam.py` has the same of two processes
 def test_stopped_and_resumed_is_never_stopped(lenses, tmp_path):
     """Bit for bit, with an average and in the middle of an epoch, on a CPU."""
     whole = start(tmp_path / "whole", lenses, *LONGER)
