@@ -16,5 +16,5 @@ CONFIG = replace(
     preset="locate-best",
     data=replace(locate.CONFIG.data, data="hst_subhalo"),
     simulation=replace(locate.CONFIG.simulation, count=20_000, epoch_images=12_000),
-    optimization=replace(locate.CONFIG.optimization, batch_size=64, epochs=20, ema_decay=0.999),
+    optimization=replace(locate.CONFIG.optimization, epochs=20),
 )

@@ -118,7 +118,8 @@ class SimulationConfig(_Settings):
     """With --online: subhalos that an image with substructure has in the mean in the first part of the training, so
     that each teaches more; 0: as many as the set says, from the start."""
     crowd_part: float = 0.75
-    """How long that part is, of all."""
+    """How long that part is, of all. An average of weights (`--ema-decay`) over more steps than are left then goes on
+    expecting as many."""
 
     def __post_init__(self) -> None:
         _require(self.count >= 1, f"--count {self.count}: give the number of images, 1 or more")
