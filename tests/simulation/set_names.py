@@ -10,7 +10,7 @@ from deeplense.simulation.sets import SETS
 _LIKE_ANOTHER = (
     *("model_ii", "model_ii_published", "model_iii", "morphology_2019_varied", "hst", "jwst"),
     *("one_subhalo_multipoles", "one_subhalo_bump", "few_subhalos"),
-    *("hst_subhalo_sersic", "hst_subhalo_varied", "hst_subhalo_c15"),
+    *("hst_subhalo_sersic", "hst_subhalo_varied", "hst_subhalo_c15", "hst_subhalo_bump"),
 )
 
 

@@ -20,7 +20,7 @@ from deeplense.simulation.sets.localisation import (
 )
 from deeplense.simulation.sets.morphology import morphology_2019, morphology_2019_varied
 from deeplense.simulation.sets.surveys import euclid, hst, jwst
-from deeplense.simulation.sets.unlike import one_subhalo_bump, one_subhalo_multipoles
+from deeplense.simulation.sets.unlike import hst_subhalo_bump, one_subhalo_bump, one_subhalo_multipoles
 
 __all__ = ["KINDS", "OF_GALAXIES", "SETS", "SUMMARIES", "Classes", "Kind", "LensSet", "find_classes", "find_set"]
 
@@ -29,7 +29,7 @@ _MAKERS = (
     *(morphology_2019, morphology_2019_varied),
     *(one_subhalo, few_subhalos),
     *(hst_subhalo, hst_subhalo_sersic, hst_subhalo_varied, hst_subhalo_c15),
-    *(one_subhalo_multipoles, one_subhalo_bump),
+    *(one_subhalo_multipoles, one_subhalo_bump, hst_subhalo_bump),
     *(euclid, hst, jwst),
 )
 

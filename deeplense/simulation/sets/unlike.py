@@ -1,6 +1,6 @@
 """Lenses that are not quite of the family that a network has learned: does it take what it does not know for subhalos?
 
-Train on `one_subhalo`, and score on these with `evaluate.py RUN --data NAME`: the smooth images are what to look at.
+Train on `one_subhalo` or `hst_subhalo`, and score on these with `evaluate.py RUN --data NAME`: the smooth images are what to look at.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from deeplense.simulation.lenses import ANY_ANGLE, Multipole, PowerLawHalo
 from deeplense.simulation.lights import Clumps, Sersic
 from deeplense.simulation.priors import Fixed, Uniform
 from deeplense.simulation.sets.lensset import LensSet
-from deeplense.simulation.sets.localisation import one_subhalo
+from deeplense.simulation.sets.localisation import hst_subhalo, one_subhalo
 
 
 def one_subhalo_multipoles() -> LensSet:
@@ -36,3 +36,11 @@ def one_subhalo_bump() -> LensSet:
     assert isinstance(plain.source, Sersic)
     source = Clumps(body=plain.source, number=1, share=Fixed(0.1), radius=Fixed(0.3))
     return replace(plain, name="one_subhalo_bump", source=source)
+
+
+def hst_subhalo_bump() -> LensSet:
+    """`hst_subhalo` with a single bump in the source, as in `one_subhalo_bump`, where that set has eight clumps."""
+    clumpy = hst_subhalo()
+    assert isinstance(clumpy.source, Clumps)
+    source = replace(clumpy.source, number=1, share=Fixed(0.1), radius=Fixed(0.3))
+    return replace(clumpy, name="hst_subhalo_bump", version=1, source=source)
