@@ -1,6 +1,7 @@
 """Lenses that are not quite of the family that a network has learned: does it take what it does not know for subhalos?
 
-Train on `one_subhalo` or `hst_subhalo`, and score on these with `evaluate.py RUN --data NAME`: the smooth images are what to look at.
+Train on `one_subhalo` or `hst_subhalo`, and score on these with `evaluate.py RUN --data NAME`: the smooth images are
+what to look at.
 """
 
 from __future__ import annotations
