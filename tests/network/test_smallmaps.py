@@ -40,7 +40,7 @@ def test_maps_that_are_not_square():
     torch.testing.assert_close(*(torch.autograd.grad(result.square().sum(), images) for result in results))
 
 
-def test_the_short_way_is_taken_where_the_map_is_small(monkeypatch):
+def test_the_short_way_is_taken_where_the_map_is_small(monkeypatch, compiler):
     """At 64 px by the eight 3 x 3 convolutions of the last two stages. Not on larger images, of a few, in the layout
     that does not suit it, or when it is exported or compiled."""
     calls = []
