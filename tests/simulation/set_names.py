@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 import pytest
-from _pytest.mark import ParameterSet
 
 from deeplense.simulation.sets import SETS
 
@@ -14,11 +13,11 @@ _LIKE_ANOTHER = (
 )
 
 
-def _slow(names: Iterable[str]) -> list[ParameterSet]:
+def _slow(names: Iterable[str]) -> list[object]:
     return [pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
-EVERY_SET = [name for name in SETS if name not in _LIKE_ANOTHER] + _slow(_LIKE_ANOTHER)
+EVERY_SET = [*(name for name in SETS if name not in _LIKE_ANOTHER), *_slow(_LIKE_ANOTHER)]
 
 COMPILED_SETS = ["model_i", *_slow(name for name in SETS if name not in (*_LIKE_ANOTHER, "model_i"))]
 """Where a test compiles, which takes half a minute a set."""

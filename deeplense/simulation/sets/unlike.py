@@ -35,13 +35,15 @@ def one_subhalo_bump() -> LensSet:
     """`one_subhalo` behind which a tenth of the source's light is in a bump, which that set has not."""
     plain = one_subhalo()
     assert isinstance(plain.source, Sersic)
-    source = Clumps(body=plain.source, number=1, share=Fixed(0.1), radius=Fixed(0.3))
-    return replace(plain, name="one_subhalo_bump", source=source)
+    return replace(plain, name="one_subhalo_bump", source=_with_bump(plain.source))
 
 
 def hst_subhalo_bump() -> LensSet:
     """`hst_subhalo` with a single bump in the source, as in `one_subhalo_bump`, where that set has eight clumps."""
     clumpy = hst_subhalo()
     assert isinstance(clumpy.source, Clumps)
-    source = replace(clumpy.source, number=1, share=Fixed(0.1), radius=Fixed(0.3))
-    return replace(clumpy, name="hst_subhalo_bump", version=1, source=source)
+    return replace(clumpy, name="hst_subhalo_bump", version=1, source=_with_bump(clumpy.source.body))
+
+
+def _with_bump(body: Sersic) -> Clumps:
+    return Clumps(body=body, number=1, share=Fixed(0.1), radius=Fixed(0.3))
