@@ -118,8 +118,12 @@ class SimulationConfig(_Settings):
     """With --online: subhalos that an image with substructure has in the mean in the first part of the training, so
     that each teaches more; 0: as many as the set says, from the start."""
     crowd_part: float = 0.75
-    """How long that part is, of all. An average of weights (`--ema-decay`) over more steps than are left then goes on
-    expecting as many."""
+    """How long that part is, of all."""
+    first_set: str | None = None
+    """With --online: another simulated set, of as many pixels of the same size, whose images come before those of
+    --data: an easier one, for what a network does not learn from those alone."""
+    first_part: float = 0.2
+    """How long its part is, of all."""
 
     def __post_init__(self) -> None:
         _require(self.count >= 1, f"--count {self.count}: give the number of images, 1 or more")
@@ -127,7 +131,8 @@ class SimulationConfig(_Settings):
         _require(self.simulation_seed >= 0, f"--simulation-seed {self.simulation_seed}: give 0 or more")
         _require(self.epoch_images >= 1, f"--epoch-images {self.epoch_images}: give 1 or more")
         _require(0 <= self.crowd <= 50, f"--crowd {self.crowd:g}: give the mean number of subhalos, 0 to 50")
-        _require(0 < self.crowd_part < 1, f"--crowd-part {self.crowd_part:g}: give a part, more than 0 and less than 1")
+        for flag, part in (("--crowd-part", self.crowd_part), ("--first-part", self.first_part)):
+            _require(0 < part < 1, f"{flag} {part:g}: give a part, more than 0 and less than 1")
 
 
 @dataclasses.dataclass(frozen=True)

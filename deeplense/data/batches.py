@@ -107,16 +107,11 @@ class TrainBatches:
 
 
 @dataclasses.dataclass(frozen=True)
-class Crowd:
-    """What the first steps of a run see in place of its images: the same lenses with many subhalos in each.
-
-    Each of these teaches as much as one by itself, so that a network learns their looks from a fraction of the images.
-    How rare they are it learns in the steps after that.
-    """
+class Lesson:
+    """What a run sees before its own images, and up to which of its steps."""
 
     stream: ImageStream
-    steps: int
-    """Of the whole run."""
+    until: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +132,8 @@ class StreamBatches:
     epoch_images: int
     rank: int = 0
     world: int = 1
-    crowd: Crowd | None = None
+    lessons: tuple[Lesson, ...] = ()
+    """One after the other."""
 
     @property
     def steps(self) -> int:
@@ -159,12 +155,13 @@ class StreamBatches:
 
     def _images(self, step: int, numbers: torch.Tensor) -> tuple[torch.Tensor, Draws]:
         """Images and truth of a step of the run."""
-        if self.crowd is None:
-            return self.stream.images(numbers)
-        stream = self.crowd.stream if step < self.crowd.steps else self.stream
+        stream = next((lesson.stream for lesson in self.lessons if step < lesson.until), self.stream)
         counts, truth = stream.images(numbers)
-        # Places for as many subhalos in any step: one that is captured has one shape.
-        return counts, truth.with_room(max(self.crowd.stream.places, self.stream.places))
+        if not self.lessons:
+            return counts, truth
+        # Of one shape in any step, as one that is captured must be.
+        places = [self.stream.places, *(lesson.stream.places for lesson in self.lessons)]
+        return counts, truth.of_subhalos().with_room(max(places))
 
     def seen(self, counts: torch.Tensor, draws: torch.Tensor, truth: Draws) -> tuple[torch.Tensor, Any]:
         """The images and targets of an item of `raw`."""

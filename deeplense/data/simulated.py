@@ -11,13 +11,13 @@ import torch
 
 from deeplense.config import DataConfig, SimulationConfig, SplitConfig
 from deeplense.data.cache import cache_folder
+from deeplense.data.fresh import lessons_of
 from deeplense.data.images import load_images
 from deeplense.data.imageset import ImageSet
 from deeplense.data.opening import opening_of, tell
 from deeplense.data.packed import read_packed
 from deeplense.errors import InputError
 from deeplense.simulation.sets import OF_GALAXIES, SETS, find_classes, find_set
-from deeplense.simulation.variants import crowded
 
 
 def load_data(data: DataConfig, simulation: SimulationConfig, split: SplitConfig) -> ImageSet:
@@ -40,8 +40,7 @@ def load_data(data: DataConfig, simulation: SimulationConfig, split: SplitConfig
     mention_folder(data.data)
     if not simulation.online:
         return simulated(data.data, simulation.count, simulation.classes, simulation.simulation_seed)
-    if simulation.crowd:
-        crowded(find_set(data.data), simulation.crowd)  # says here already where there can be no such set
+    lessons_of(data.data, simulation)  # says here already where there can be none
     held_out = round(simulation.count * (split.val_fraction + split.test_fraction))
     if not held_out:
         raise InputError("--online: validation and test images need --val-fraction and --test-fraction, and a --count")

@@ -88,6 +88,11 @@ class Draws:
         """The same lenses with some of their subhalos."""
         return replace(self, **{name: getattr(self, name)[:, start:stop] for name in _PER_SUBHALO})
 
+    def of_subhalos(self) -> Draws:
+        """Classes and subhalos alone: those of any set have the same shapes."""
+        nothing = {name: getattr(self, name)[:, :0, :0] for name in ("clumps", "neighbours", "field")}
+        return replace(self, scalars={}, **nothing)
+
     def with_room(self, places: int) -> Draws:
         """The same, with places for so many subhalos in each image at least."""
         more = places - self.mass.shape[1]

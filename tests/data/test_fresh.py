@@ -1,4 +1,4 @@
-"""Images that are made when they are needed, crowded ones first."""
+"""Images that are made when they are needed, crowded and easier ones first."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from configs import DESCRIPTIONS, PRESETS
 from deeplense.cli import parse_training
 from deeplense.config import DataConfig, OptimizationConfig, SimulationConfig, TrainConfig
 from deeplense.data.batches import PixelStore
-from deeplense.data.fresh import fresh_batches, say_fresh
+from deeplense.data.fresh import fresh_batches, lessons_of, say_fresh
 from deeplense.data.imageset import ImageSet
 from deeplense.errors import InputError
 from deeplense.simulation.draw import Draws
@@ -38,7 +38,7 @@ def numbers_of(own, epoch):
 
 def test_many_subhalos_first_and_then_as_the_set_has_them():
     own = batches()
-    assert (own.steps, own.crowd.steps) == (2, 3)
+    assert (own.steps, [lesson.until for lesson in own.lessons]) == (2, [3])
     first, second, third = (numbers_of(own, epoch) for epoch in range(3))
     for many in (*first, second[0]):
         assert many.max() > 2
@@ -55,7 +55,7 @@ def test_every_step_has_one_shape():
     own = batches()
     shapes = {truth.mass.shape for epoch in range(3) for _, _, truth in own.raw(epoch)}
     assert shapes == {(16, 8)}
-    plain = dataclasses.replace(own, crowd=None)
+    plain = dataclasses.replace(own, lessons=())
     counts, _, truth = next(plain.raw(2))
     assert truth.mass.shape == (16, 1)
     same, _, padded = next(own.raw(2))
@@ -89,8 +89,79 @@ def test_stored_images_of_the_preset_are_as_they_are():
     assert (config.simulation.online, config.simulation.crowd) == (False, 4.0)
 
 
+def simulation(**settings):
+    return dataclasses.replace(CONFIG.simulation, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "lessons"),
+    [
+        ({}, [("one_subhalo, crowded", 0.5)]),
+        ({"crowd": 0.0}, []),
+        ({"first_set": "few_subhalos", "crowd": 0.0}, [("few_subhalos", 0.2)]),
+        ({"first_set": "few_subhalos"}, [("few_subhalos, crowded", 0.2), ("one_subhalo, crowded", 0.5)]),
+        (
+            {"first_set": "few_subhalos", "first_part": 0.7},
+            [("few_subhalos, crowded", 0.5), ("few_subhalos", 0.7)],
+        ),
+        ({"first_set": "few_subhalos", "first_part": 0.5}, [("few_subhalos, crowded", 0.5)]),
+    ],
+)
+def test_lessons_come_one_after_the_other(settings, lessons):
+    found = lessons_of("one_subhalo", simulation(**settings))
+    assert [(lens_set.name, until) for lens_set, until in found] == lessons
+
+
+def test_an_easier_set_first_and_then_the_own_one():
+    """Point masses, and then halos with a profile; in crowds of them, and then one by one."""
+    first = simulation(first_set="one_subhalo", first_part=0.2)
+    data = dataclasses.replace(CONFIG.data, data="hst_subhalo_sersic")
+    config = dataclasses.replace(CONFIG, data=data, simulation=first)
+    own = batches(config)
+    items = [item for epoch in range(3) for item in own.raw(epoch)]
+    truths = [truth for _, _, truth in items]
+    assert [bool((truth.scale > 0).any()) for truth in truths] == [False] + 5 * [True]
+    assert [int((truth.mass > 0).sum(1).max()) > 1 for truth in truths] == 3 * [True] + 3 * [False]
+    assert {counts.shape for counts, _, _ in items} == {(16, 1, 80, 80)}
+    # A step that is captured takes the tensors of any other.
+    assert len({tuple((name, tensor.shape) for name, tensor in tensors_of(truth)) for truth in truths}) == 1
+    alone = dataclasses.replace(own, lessons=())
+    assert torch.equal(next(alone.raw(2))[0], items[4][0])
+
+
+def tensors_of(draws):
+    assert not draws.scalars
+    return [(name, value) for name, value in vars(draws).items() if name != "scalars"]
+
+
+def test_a_first_set_of_other_images_is_refused_in_a_line():
+    with pytest.raises(InputError, match=r"^--first-set sausage: no simulated set has this name; there are model_i, "):
+        lessons_of("one_subhalo", simulation(first_set="sausage"))
+    message = r"^--first-set hst: has images of 100 x 100 px of .*\" where one_subhalo has 80 x 80 px of 0.08\": give "
+    with pytest.raises(InputError, match=message):
+        lessons_of("one_subhalo", simulation(first_set="hst"))
+    with pytest.raises(InputError, match=r"^--first-part 0: give a part, more than 0 and less than 1$"):
+        SimulationConfig(first_part=0.0)
+
+
+def test_an_average_that_would_go_on_expecting_the_crowd_is_refused_in_a_line():
+    def averaged(decay, epochs=3):
+        optimization = dataclasses.replace(CONFIG.optimization, ema_decay=decay, epochs=epochs)
+        return batches(dataclasses.replace(CONFIG, optimization=optimization))
+
+    message = r"^--ema-decay 0\.99: 97% of the average would be .* left, 3 steps before the end: give 0\.368 or less$"
+    with pytest.raises(InputError, match=message):
+        averaged(0.99)
+    assert averaged(0.368).lessons
+    assert averaged(0.99, epochs=300).lessons
+
+
 def test_it_is_said():
     assert say_fresh(CONFIG.simulation) == (
         "32 fresh ones an epoch; 4 subhalos in the mean in the first 50% of the training"
+    )
+    assert say_fresh(simulation(first_set="few_subhalos")) == (
+        "32 fresh ones an epoch; of few_subhalos in the first 20% of the training; "
+        "4 subhalos in the mean in the first 50%"
     )
     assert say_fresh(SimulationConfig(online=True)) == "10000 fresh ones an epoch"

@@ -250,7 +250,7 @@ def test_fewer_subhalos_later_need_no_new_capture(tmp_path, graphs, tasks):
     """The first steps see many in each image (`--crowd`), the last ones at most one."""
     settings = {"data": {"data": "one_subhalo"}, "online": True, "crowd": 3.0}
     owns = [prepared(images_of(), way, tmp_path, "locate", **settings) for way in (EAGERLY, CAPTURED)]
-    assert capture.WARM_UP < owns[0].batches.crowd.steps < owns[0].batches.steps
+    assert capture.WARM_UP < owns[0].batches.lessons[0].until < owns[0].batches.steps
     for own in owns:
         own.train_epoch()
     assert graphs[0].replays == 2
