@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +66,21 @@ def _alone_again() -> Iterator[None]:
 
 
 @pytest.fixture
+def figures() -> None:
+    """Figures as users have them, see `_sketches`."""
+
+
+@pytest.fixture(autouse=True)
+def _sketches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To lay out and paint its figures takes longer than all else of an evaluation: but for tests that ask for the
+    `figures`, and for processes that tests start, they are empty pictures."""
+    if "figures" not in request.fixturenames:
+        from matplotlib.figure import Figure
+
+        monkeypatch.setattr(Figure, "savefig", lambda self, file: Image.new("RGB", (8, 8)).save(file))
+
+
+@pytest.fixture
 def compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """torch.compile as users have it, here and in processes that the test starts."""
     import torch._dynamo
@@ -105,9 +121,19 @@ def write_lenses(
 
 
 @pytest.fixture(scope="session")
-def lenses(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all the workers, for what none of them changes; whoever makes something there holds its lock."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+
+
+@pytest.fixture(scope="session")
+def lenses(shared: Path) -> Path:
     """120 + 120 easy images."""
-    return write_lenses(tmp_path_factory.mktemp("data") / "lenses", 120)
+    with FileLock(f"{shared}.lock"):
+        if not (shared / "lenses").exists():
+            write_lenses(shared / "lenses", 120)
+    return shared / "lenses"
 
 
 def run_python(*arguments: object, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -132,13 +158,23 @@ HEEDED = ("--stretch", "log", "--standardize", "--crop", "0.9", "--label-smoothi
 """Flags of `trained` that what comes after training has to heed."""
 
 
+def train(*flags: object) -> None:
+    """`train.py FLAGS` in this process: for tests of what does not need one of its own, with its seconds of imports."""
+    import train as script
+    from configs import DESCRIPTIONS, PRESETS
+    from deeplense.cli import parse_training
+
+    script.main(parse_training([str(flag) for flag in flags], PRESETS, DESCRIPTIONS))
+
+
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, lenses: Path) -> Path:
+def trained(shared: Path, lenses: Path) -> Path:
     """A finished run on `lenses`, with W&B offline, and with `HEEDED`."""
-    output = tmp_path_factory.mktemp("runs")
-    done = run_python(
-        "-m", "accelerate.commands.launch", "train.py", "debug", *SMALL, "--wandb", "offline", "--epochs", "4",
-        *HEEDED, "--data", lenses, "--output-dir", output, "--name", "trained",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return output / "trained"
+    with FileLock(f"{shared}.lock"):
+        if not (shared / "runs").exists():
+            done = run_python(
+                "-m", "accelerate.commands.launch", "train.py", "debug", *SMALL, "--wandb", "offline", "--epochs", "4",
+                *HEEDED, "--data", lenses, "--output-dir", shared / "runs", "--name", "trained",
+            )  # fmt: skip
+            assert done.returncode == 0, done.stdout + done.stderr
+    return shared / "runs" / "trained"

@@ -6,13 +6,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import HEEDED, SMALL, run_python, write_lenses
+from conftest import HEEDED, SMALL, run_python, train, write_lenses
 from PIL import Image
 from safetensors.torch import load_file
 
-import train
-from configs import DESCRIPTIONS, PRESETS
-from deeplense.cli import load_config, parse_training
+import evaluate
+from deeplense.cli import load_config, parse
+from deeplense.config import EvaluateConfig
 from deeplense.errors import InputError
 from deeplense.machine.precision import cpu_has_bf16
 
@@ -20,7 +20,7 @@ from deeplense.machine.precision import cpu_has_bf16
 def refused(*arguments):
     """What `train.py` says to bad input, in this process."""
     with pytest.raises(InputError) as refusal:
-        train.main(parse_training([str(part) for part in arguments], PRESETS, DESCRIPTIONS))
+        train(*arguments)
     assert "\n" not in str(refusal.value)
     return str(refusal.value)
 
@@ -89,9 +89,9 @@ def test_figures_are_pictures(trained):
 
 def test_it_learns_the_easy_images(lenses, tmp_path):
     """And the same command a second time, from its own folder, gives the same weights."""
-    flags = ("--data", lenses, "--output-dir", tmp_path, *SMALL, "--epochs", "6", "--schedule", "onecycle")
-    done = run_python("train.py", *flags, "--name", "first")
-    assert done.returncode == 0, done.stderr
+    train(
+        "--data", lenses, "--output-dir", tmp_path, *SMALL, "--epochs", 6, "--schedule", "onecycle", "--name", "first"
+    )
     first = tmp_path / "first"
     assert json.loads((first / "summary.json").read_text())["test"]["roc_auc"] > 0.9
     again = run_python("train.py", "--config", first / "config.json", "--name", "again")
@@ -100,15 +100,14 @@ def test_it_learns_the_easy_images(lenses, tmp_path):
         assert (first / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
-def test_what_is_derived_is_printed(lenses, tmp_path):
-    done = run_python(
-        "train.py", "debug", *SMALL, "--init", "auto", "--epochs", "1", "--data", lenses, "--output-dir", tmp_path,
-        TORCH_HOME=str(tmp_path / "empty"), https_proxy="http://127.0.0.1:9",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+def test_what_is_derived_is_printed(lenses, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    train("debug", *SMALL, "--init", "auto", "--epochs", "1", "--data", lenses, "--output-dir", tmp_path)
+    told = capsys.readouterr()
     for text in ("84 no_sub, 84 sub", "16 = 1 process(es)", "10 an epoch", "11,170,753 parameters", "precision no"):
-        assert text in done.stdout
-    assert "NO IMAGENET WEIGHTS" in done.stderr
+        assert text in told.out
+    assert "NO IMAGENET WEIGHTS" in told.err
     (run,) = (path for path in tmp_path.iterdir() if (path / "config.json").exists())
     assert re.fullmatch(r"debug-\d{8}-\d{6}", run.name)
     (session,) = json.loads((run / "record.json").read_text())["sessions"]
@@ -169,8 +168,7 @@ def test_a_folder_that_is_no_run_is_left_alone(lenses, tmp_path):
 def test_overwriting_starts_afresh(trained, lenses, tmp_path):
     shutil.copytree(trained, tmp_path / "run")
     flags = ("debug", *SMALL, "--epochs", "1", "--data", lenses, "--output-dir", tmp_path, "--name", "run")
-    done = run_python("train.py", *flags, "--overwrite", "--seed", "1")
-    assert done.returncode == 0, done.stderr
+    train(*flags, "--overwrite", "--seed", "1")
     assert load_config(tmp_path / "run" / "config.json").run.seed == 1
     assert not load_config(tmp_path / "run" / "config.json").run.overwrite
     assert len(json.loads((tmp_path / "run" / "record.json").read_text())["sessions"]) == 1
@@ -210,30 +208,27 @@ def test_an_output_folder_that_cannot_be_written(lenses, tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has fp16")
-def test_fp16_is_refused_where_there_is_none(lenses, tmp_path):
+def test_fp16_is_refused_where_there_is_none(lenses, tmp_path, monkeypatch):
     flags = ("debug", *SMALL, "--data", lenses, "--output-dir", tmp_path, "--name", "run")
     asked = run_python("train.py", *flags, "--mixed-precision", "fp16")
     assert asked.returncode == 2
     assert (
         asked.stderr == "error: --mixed-precision fp16: a CPU has no fp16 training; give --mixed-precision bf16 or no\n"
     )
-    launched = run_python("train.py", *flags, "--mixed-precision", "auto", ACCELERATE_MIXED_PRECISION="fp16")
-    assert launched.returncode == 2
-    assert "the launcher's mixed precision fp16" in launched.stderr
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    assert "the launcher's mixed precision fp16" in refused(*flags, "--mixed-precision", "auto")
 
 
 def test_auto_precision_is_recorded(lenses, tmp_path):
     flags = ("debug", *SMALL, "--data", lenses, "--output-dir", tmp_path, "--name", "run", "--epochs", "1")
-    done = run_python("train.py", *flags, "--mixed-precision", "auto", CUDA_VISIBLE_DEVICES="")
-    assert done.returncode == 0, done.stderr
+    train(*flags, "--mixed-precision", "auto")
     (session,) = json.loads((tmp_path / "run" / "record.json").read_text())["sessions"]
     assert session["effective_precision"] == ("bf16" if cpu_has_bf16() else "no")
 
 
 def test_three_classes(tmp_path):
     folder = write_lenses(tmp_path / "set", 40, classes=("no", "sphere", "vort"), suffix=".npy")
-    done = run_python("train.py", *SMALL, "--data", folder, "--output-dir", tmp_path, "--name", "run", "--epochs", "1")
-    assert done.returncode == 0, done.stderr
+    train(*SMALL, "--data", folder, "--output-dir", tmp_path, "--name", "run", "--epochs", "1")
     scores = json.loads((tmp_path / "run" / "evaluation" / "test" / "metrics.json").read_text())
     assert scores["classes"] == ["no", "sphere", "vort"]
     assert set(scores["roc_auc_per_class"]) == {"no", "sphere", "vort"}
@@ -247,8 +242,7 @@ def test_three_classes(tmp_path):
 
 def test_without_validation_the_last_weights_are_kept(lenses, tmp_path):
     flags = ("--data", lenses, "--output-dir", tmp_path, "--name", "run", "--val-fraction", "0", "--test-fraction", "0")
-    done = run_python("train.py", *SMALL, *flags, "--epochs", "1")
-    assert done.returncode == 0, done.stderr
+    train(*SMALL, *flags, "--epochs", "1")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["best_epoch"], summary["val_roc_auc"], summary["test"]) == (1, None, None)
     assert (tmp_path / "run" / "best" / "model.safetensors").exists()
@@ -275,14 +269,12 @@ def test_a_compiler_that_is_missing_is_said_and_done_without(lenses, tmp_path, c
     assert [remark.split(":")[0] for remark in session["remarks"]] == ["--compile has no effect, training runs eagerly"]
 
 
-def test_simulated_images_are_made_on_first_use_and_online(tmp_path):
+def test_simulated_images_are_made_on_first_use_and_online(tmp_path, capsys):
     flags = ("--data", "model_i", "--count", "90", "--output-dir", tmp_path, "--name", "online", "--epochs", "1")
-    fresh = run_python("train.py", *SMALL, *flags, "--online", "--epoch-images", "64")
-    assert fresh.returncode == 0, fresh.stderr
-    assert "64 fresh ones an epoch" in fresh.stdout
+    train(*SMALL, *flags, "--online", "--epoch-images", "64")
+    assert "64 fresh ones an epoch" in capsys.readouterr().out
     rows = list(csv.DictReader((tmp_path / "online" / "split.csv").open()))
     assert {row["split"] for row in rows} == {"val", "test"}
     assert len(rows) == 27
-    scored = run_python("evaluate.py", tmp_path / "online", "--data", "model_i", "--count", "40")
-    assert scored.returncode == 0, scored.stderr
+    evaluate.main(parse(EvaluateConfig, [str(tmp_path / "online"), "--data", "model_i", "--count", "40"], ""))
     assert json.loads((tmp_path / "online" / "evaluation" / "model_i" / "metrics.json").read_text())["n"] == 40

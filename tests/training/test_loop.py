@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from conftest import ROOT, SMALL, run_python
+from conftest import ROOT, SMALL, train
 from safetensors.torch import load_file
 
 from deeplense.classification.task import Classification
@@ -320,8 +320,7 @@ def test_stopped_and_resumed_is_never_stopped(lenses, tmp_path):
 def test_two_processes_train_as_one(lenses, tmp_path):
     flags = ("--data", lenses, "--output-dir", tmp_path, *SMALL, "--epochs", "1", "--optimizer", "sgd",
              "--sync-batchnorm", "--lr", "1e-5")  # fmt: skip
-    alone = run_python("train.py", *flags, "--name", "one")
-    assert alone.returncode == 0, alone.stderr
+    train(*flags, "--name", "one")
     both = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29511", "train.py",
          *map(str, flags), "--name", "two"],
