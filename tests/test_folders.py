@@ -281,7 +281,7 @@ def test_the_ten_lines_of_the_page(run, others, tmp_path):
 
 @pytest.mark.filterwarnings("error")  # of layouts that do not fit
 @pytest.mark.parametrize("count", [2, 7, 10])
-def test_figures_of_many_classes_with_strange_names(tmp_path, count):
+def test_figures_of_many_classes_with_strange_names(tmp_path, figures, count):
     """Galaxy10 has ten, and a dollar is no mathematics."""
     from deeplense.figures.samples import plot_samples
     from deeplense.figures.scores import plot_confusion, plot_precision_recall, plot_roc, plot_scores

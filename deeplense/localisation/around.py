@@ -6,6 +6,7 @@ and angle they are one, and what is learned of one is known of all. The map clos
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -60,9 +61,10 @@ class Around(torch.nn.Module):
         now = now + whole[:, :, None, None]
         for narrow, mix, finer in zip(reversed(self.narrow), reversed(self.mix), levels[-2::-1], strict=True):
             now = mix(finer + F.interpolate(narrow(now), size=finer.shape[2:], mode="nearest"))
-        back, cos, sin = _back(radii, angles, cells, 2 * cell / images.shape[-1], now.device)
-        found = (now.flatten(2) @ back.to(now.dtype)).unflatten(2, (cells, cells))
-        return self.last(torch.cat([found, found * cos.to(found.dtype), found * sin.to(found.dtype)], 1))
+        places = Places.of_cells(radii, angles, cells, 2 * cell / images.shape[-1], now.device)
+        found = places.product(now) if torch.is_grad_enabled() else places.looked_up(now)
+        cos, sin = places.cos.to(found.dtype), places.sin.to(found.dtype)
+        return self.last(torch.cat([found, found * cos, found * sin], 1))
 
 
 class _Turning(torch.nn.Module):
@@ -93,23 +95,46 @@ def _radii(count: int, device: torch.device) -> torch.Tensor:
     return INNER + (OUTER - INNER) * (torch.arange(count, device=device) + 0.5) / count
 
 
-def _back(
-    radii: int, angles: int, cells: int, step: float, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Weights (radii angles, cells cells) of the polar map's points in each cell, linear between them; and the cosine
-    and sine of the cells' angles, (cells, cells). Cells nearer or farther than the map get its first or last radius.
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Where the cells of an image lie in a polar map, (cells, cells) each. Values there are linear between the map's
+    points; cells nearer or farther than the map get those of its first or last radius."""
 
-    `step`: the side of a cell, of half the image's.
+    size: tuple[int, int]
+    """Radii and angles of the map."""
+    row: torch.Tensor
+    """From 0 to radii - 1."""
+    column: torch.Tensor
+    """From 0 up to angles, where it is 0 again."""
+    cos: torch.Tensor
+    """Of the cells' angles."""
+    sin: torch.Tensor
 
-    They are for a product of matrices, since the gradient of a lookup has no fixed order on a GPU.
-    """
-    axis = (torch.arange(cells, device=device) + 0.5) * step - 1
-    y, x = (part.flatten() for part in torch.meshgrid(axis, axis, indexing="ij"))
-    away = (x * x + y * y).sqrt().clamp(min=1e-6)  # the middle cell of an odd number has no angle
-    row = ((away - INNER) / (OUTER - INNER) * radii - 0.5).clamp(0, radii - 1)
-    column = torch.atan2(y, x) * (angles / (2 * math.pi))
-    rows = (1 - (row - torch.arange(radii, device=device)[:, None]).abs()).clamp(min=0)  # (radii, n)
-    apart = (column - torch.arange(angles, device=device)[:, None]).remainder(angles)
-    columns = (1 - torch.minimum(apart, angles - apart)).clamp(min=0)  # (angles, n)
-    weights = (rows[:, None] * columns).flatten(0, 1)
-    return weights, (x / away).view(cells, cells), (y / away).view(cells, cells)
+    @classmethod
+    def of_cells(cls, radii: int, angles: int, cells: int, step: float, device: torch.device) -> Places:
+        """`step`: the side of a cell, of half the image's."""
+        axis = (torch.arange(cells, device=device) + 0.5) * step - 1
+        y, x = torch.meshgrid(axis, axis, indexing="ij")
+        away = (x * x + y * y).sqrt().clamp(min=1e-6)  # the middle cell of an odd number has no angle
+        row = ((away - INNER) / (OUTER - INNER) * radii - 0.5).clamp(0, radii - 1)
+        column = (torch.atan2(y, x) * (angles / (2 * math.pi))).remainder(angles)
+        return cls((radii, angles), row, column, x / away, y / away)
+
+    def looked_up(self, maps: torch.Tensor) -> torch.Tensor:
+        """(B, C, radii, angles) to (B, C, cells, cells)."""
+        radii, angles = self.size
+        ahead = torch.cat([maps, maps[..., :1]], 3)
+        place = torch.stack([(2 * self.column + 1) / (angles + 1) - 1, (2 * self.row + 1) / radii - 1], -1)
+        wanted = place.expand(maps.shape[0], -1, -1, -1)  # float32: halves do not tell places apart
+        found = F.grid_sample(ahead.float(), wanted, padding_mode="border", align_corners=False)
+        return found.to(maps.dtype)
+
+    def product(self, maps: torch.Tensor) -> torch.Tensor:
+        """The same as a product of matrices, whose gradient has one order on a GPU, where that of a lookup has none."""
+        radii, angles = self.size
+        row, column = self.row.flatten(), self.column.flatten()
+        rows = (1 - (row - torch.arange(radii, device=row.device)[:, None]).abs()).clamp(min=0)  # (radii, n)
+        apart = (column - torch.arange(angles, device=row.device)[:, None]).remainder(angles)
+        columns = (1 - torch.minimum(apart, angles - apart)).clamp(min=0)  # (angles, n)
+        weights = (rows[:, None] * columns).flatten(0, 1)
+        return (maps.flatten(2) @ weights.to(maps.dtype)).unflatten(2, self.row.shape)

@@ -28,7 +28,7 @@ from deeplense.simulation.write import describe
 PLACES = 60
 """Independent places in an image, about: the ring's area in beams that a subhalo's arcs take."""
 MOST = 200
-"""Images in each half dex of mass that it is worked out for; each takes some thirty renderings, half a second with clumps."""
+"""Images in each half dex of mass that it is worked out for; each takes some thirty renderings: 0.5 s with clumps."""
 
 DISTANCES = (-np.inf, -0.5, -0.25, -0.1, 0.1, 0.25, 0.5, np.inf)
 """arcsec from the ring, inwards and outwards."""

@@ -143,7 +143,7 @@ def copy(trained, tmp_path):
     return shutil.copytree(trained, tmp_path / "copy")
 
 
-def test_an_evaluation_of_real_images_gets_the_figure_and_says_that_nothing_is_known(copy, tmp_path):
+def test_an_evaluation_of_real_images_gets_the_figure_and_says_that_nothing_is_known(copy, figures):
     evaluated(copy, "--split", "val", "--attribution-images", 4)
     folder = copy / "evaluation" / "val"
     scores = json.loads((folder / "metrics.json").read_text())

@@ -89,7 +89,7 @@ def test_no_image_is_one_that_a_run_trains_on():
     assert abs(np.corrcoef(noise)[0, 1]) < 0.03
 
 
-def test_the_command_gives_the_rates_that_its_images_have(trained, tmp_path, capsys):
+def test_the_command_gives_the_rates_that_its_images_have(trained, tmp_path, figures, capsys):
     """A run on other images, asked about model_i: recounted here from the same image numbers by the program's own path
     for stored images."""
     copy = shutil.copytree(trained, tmp_path / "copy")

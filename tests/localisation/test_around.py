@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from deeplense.localisation.around import INNER, OUTER, WIDTHS, Around, _back, unrolled
+from deeplense.localisation.around import INNER, OUTER, WIDTHS, Around, Places, unrolled
 
 
 def pattern(x, y):
@@ -22,15 +22,16 @@ def middles(count, step):
 def test_what_is_unrolled_comes_back_to_its_cells(size):
     cells = (size + 1) // 2
     polar = unrolled(pattern(*middles(size, 2 / size))[None, None])
-    back, cos, sin = _back(*polar.shape[2:], cells, 4 / size, torch.device("cpu"))
-    found = (polar.flatten(2) @ back).view(cells, cells)
+    places = Places.of_cells(*polar.shape[2:], cells, 4 / size, torch.device("cpu"))
+    (found,) = places.looked_up(polar)[0]
+    torch.testing.assert_close(places.product(polar)[0, 0], found, atol=1e-4, rtol=0)
     x, y = middles(cells, 4 / size)
     away = torch.hypot(x, y)
     inside = (away > INNER + 0.03) & (away < OUTER - 0.03)
     assert inside.float().mean() > 0.6
     assert (found - pattern(x, y))[inside].abs().max() < 0.02
-    torch.testing.assert_close(cos[inside], (x / away)[inside])
-    torch.testing.assert_close(sin[inside], (y / away)[inside])
+    torch.testing.assert_close(places.cos[inside], (x / away)[inside])
+    torch.testing.assert_close(places.sin[inside], (y / away)[inside])
 
 
 def test_a_map_begins_along_x_and_goes_on_along_y():
@@ -52,6 +53,16 @@ def test_a_quarter_turn_of_the_image_is_one_of_what_is_seen(size):
         seen, turned = around(images, 2), around(images.rot90(1, (2, 3)), 2)
     torch.testing.assert_close(turned, seen.rot90(1, (2, 3)), atol=1e-3 * float(seen.std()), rtol=0)
     assert seen.std() > 1e-3
+
+
+def test_what_is_scored_is_what_was_trained():
+    """A lookup where nothing is to be learned from it, and a product of matrices where something is."""
+    around, images = Around(1, 8).eval(), torch.randn(2, 1, 56, 56)
+    learning = around(images, 2)
+    with torch.inference_mode():
+        scoring = around(images, 2)
+    assert learning.requires_grad
+    torch.testing.assert_close(scoring, learning.detach(), atol=1e-5, rtol=1e-5)
 
 
 def test_the_gradient_has_one_order_on_any_device():

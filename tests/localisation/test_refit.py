@@ -256,7 +256,7 @@ def run(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_second_stage_finds_what_the_network_does_not(run, monkeypatch, capsys):
+def test_a_second_stage_finds_what_the_network_does_not(run, figures, monkeypatch, capsys):
     monkeypatch.setattr(start, "IMAGES", 4000)
     monkeypatch.setattr(start.learn, "__defaults__", (0, 4000))
     evaluate.main(EvaluateConfig(runs=(run,), refit=True))
@@ -291,7 +291,7 @@ def evaluate_run(folder):
 
 
 @pytest.mark.slow
-def test_a_sensitivity_map_shows_where_a_subhalo_would_be_found(run, tmp_path, capsys):
+def test_a_sensitivity_map_shows_where_a_subhalo_would_be_found(run, tmp_path, figures, capsys):
     asked = EvaluateConfig(runs=(run,), data="one_subhalo", count=8, sensitivity_map=True, image=3, name="map")
     evaluate.main(asked)
     assert "its lens is its own, as it was drawn" in capsys.readouterr().err

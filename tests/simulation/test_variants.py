@@ -114,7 +114,7 @@ def test_neighbours_stand_beside_the_lens() -> None:
     assert 24.4 < magnitude.min() < magnitude.max() < 27.6
 
 
-def test_a_set_beside_a_telescopes_images(tmp_path: Path) -> None:
+def test_a_set_beside_a_telescopes_images(tmp_path: Path, figures: None) -> None:
     random = np.random.default_rng(0)
     (tmp_path / "real").mkdir()
     for number in range(2):

@@ -302,7 +302,7 @@ def test_command_refuses_at_once_and_helps_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", EVERY_SET)
-def test_figure_of_samples(tmp_path: Path, name: str) -> None:
+def test_figure_of_samples(tmp_path: Path, figures: None, name: str) -> None:
     lens_set = SETS[name]
     lens_set = replace(lens_set, camera=replace(lens_set.camera, pixels=32))
     draw_samples(lens_set, tmp_path / "samples.png", ("no_sub", "cdm", "axion"), seed=0)
