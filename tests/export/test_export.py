@@ -166,7 +166,9 @@ def test_every_kind_of_pixels(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    "treatment", [{"stretch": "log", "standardize": True}, {"crop": 0.6}], ids=["stretched", "cropped"]
+    "treatment",
+    [{"stretch": "log", "standardize": True}, pytest.param({"crop": 0.6}, marks=pytest.mark.slow)],
+    ids=["stretched", "cropped"],
 )
 def test_stretched_and_cropped_colour_in_onnx(tmp_path, treatment):
     data = packed(tmp_path / "set", np.random.default_rng(0).integers(0, 255, (6, 3, 50, 50), dtype=np.uint8))

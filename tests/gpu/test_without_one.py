@@ -28,6 +28,7 @@ def _on_cpu(made):
     return lambda stream, name, **others: made(stream, name, **{**others, "device": "cpu"})
 
 
+@pytest.mark.slow
 def test_the_simulator():
     test_gpu.test_9_the_simulator_is_that_of_a_cpu()
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -92,10 +93,11 @@ def test_own_test_images_are_scored_beside_those_of_one_view(run):
 
 
 def test_where_views_make_no_sense_is_refused(run, tmp_path):
-    folder, data = run
+    folder, _ = run
     with pytest.raises(InputError, match="--tta is of the network's word alone"):
         EvaluateConfig(runs=(folder,), tta=True, refit=True)
-    located(data, tmp_path, "--name", "odd", "--epochs", "1", "--image-size", "33")
+    card = shutil.copytree(folder, tmp_path / "odd") / "best" / "model.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "image_size": 33}))
     with pytest.raises(InputError, match="sees 33 px, an odd number"):
         evaluate.main(EvaluateConfig(runs=(tmp_path / "odd",), tta=True))
     with pytest.raises(InputError, match="compared by what they say of images as they are"):

@@ -19,5 +19,5 @@ def _slow(names: Iterable[str]) -> list[object]:
 
 EVERY_SET = [*(name for name in SETS if name not in _LIKE_ANOTHER), *_slow(_LIKE_ANOTHER)]
 
-COMPILED_SETS = ["model_i", *_slow(name for name in SETS if name not in (*_LIKE_ANOTHER, "model_i"))]
-"""Where a test compiles, which takes half a minute a set."""
+ONE_SET = ["model_i", *_slow(name for name in SETS if name not in (*_LIKE_ANOTHER, "model_i"))]
+"""For what takes long, such as compiling, which is half a minute a set."""

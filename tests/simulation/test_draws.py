@@ -10,7 +10,7 @@ import pytest
 import torch
 from astropy.cosmology import FlatLambdaCDM
 from scipy import stats
-from set_names import COMPILED_SETS, EVERY_SET
+from set_names import EVERY_SET, ONE_SET
 
 from deeplense.errors import InputError
 from deeplense.simulation.camera import blur, poisson
@@ -179,7 +179,7 @@ def test_an_image_is_the_same_in_any_batch(name: str) -> None:
     _check_batches(replace(lens_set, camera=replace(lens_set.camera, pixels=32)))
 
 
-@pytest.mark.parametrize("name", COMPILED_SETS)
+@pytest.mark.parametrize("name", ONE_SET)
 def test_a_compiled_image_is_the_same_in_any_batch(name: str, compiler: None) -> None:
     torch._dynamo.utils.counters.clear()
     _check_batches(SETS[name])
@@ -188,10 +188,10 @@ def test_a_compiled_image_is_the_same_in_any_batch(name: str, compiler: None) ->
 
 def _check_batches(lens_set: LensSet) -> None:
     simulator = Simulator(lens_set, find_classes(["no_sub", "cdm", "axion"]), seed=0, device="cpu")
-    index = torch.arange(45)
+    index = torch.arange(36)  # more than are made at once
     whole, truth = simulator.make(index // 3, index % 3)
     assert torch.isfinite(whole).all()
-    for chosen in (torch.tensor([7]), torch.tensor([44, 3, 20, 3]), torch.arange(10, 44)):
+    for chosen in (torch.tensor([7]), torch.tensor([35, 3, 20, 3]), torch.arange(1, 35)):
         part, part_truth = simulator.make(chosen // 3, chosen % 3)
         assert torch.equal(part, whole[chosen])
         assert torch.equal(part_truth.x, truth.x[chosen])

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from set_names import EVERY_SET
+from set_names import EVERY_SET, ONE_SET
 
 from deeplense.content import content_hash
 from deeplense.data.images import load_images
@@ -89,7 +89,7 @@ def test_what_is_stored_keeps_counts_and_noise(name: str) -> None:
     """No count is too large, and rounding adds less than 1 % to the noise of any pixel."""
     camera = SETS[name].camera
     simulator = Simulator(SETS[name], find_classes(["no_sub", "cdm"]), 0, "cpu")
-    number = torch.arange(64)
+    number = torch.arange(32)
     counts, draws = simulator.make(number // 2, number % 2)
     digits = {"float16": 10, "float32": 23}[camera.stored]
     assert counts.max() < (65504 / 4 if camera.stored == "float16" else 1e30)
@@ -223,6 +223,7 @@ def test_folders_are_read_as_class_folders(tmp_path: Path) -> None:
     assert len(loaded.paths) == 10
 
 
+@pytest.mark.slow
 def test_full_disk_leaves_what_was_written_usable(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -301,7 +302,7 @@ def test_command_refuses_at_once_and_helps_at_once(tmp_path: Path) -> None:
     assert all(len(line.split()) > 4 and len(line) <= 140 for line in listed.stdout.splitlines())
 
 
-@pytest.mark.parametrize("name", EVERY_SET)
+@pytest.mark.parametrize("name", ONE_SET)
 def test_figure_of_samples(tmp_path: Path, figures: None, name: str) -> None:
     lens_set = SETS[name]
     lens_set = replace(lens_set, camera=replace(lens_set.camera, pixels=32))

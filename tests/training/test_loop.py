@@ -81,7 +81,7 @@ def weights(own):
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 def test_each_optimiser_learns(trainer, optimizer):
-    own = fit(trainer(optimizer=optimizer, epochs=3, lr=1e-2 if optimizer == "sgd" else 1e-3))
+    own = fit(trainer(optimizer=optimizer, epochs=2, lr=1e-2 if optimizer == "sgd" else 1e-3))
     losses = [line["train_loss"] for line in own.lines if "train_loss" in line]
     assert losses[-1] < losses[0]
 
