@@ -121,9 +121,14 @@ class SimulationConfig(_Settings):
     """How long that part is, of all."""
     first_set: str | None = None
     """With --online: another simulated set, of as many pixels of the same size, whose images come before those of
-    --data: an easier one, for what a network does not learn from those alone."""
+    --data: an easier one, for what a network does not learn from those alone. None: no such set."""
     first_part: float = 0.2
     """How long its part is, of all."""
+
+    @property
+    def has_lessons(self) -> bool:
+        """Whether a run sees other images before its own, for a part of all its steps (`data.fresh`)."""
+        return self.online and (self.crowd > 0 or self.first_set is not None)
 
     def __post_init__(self) -> None:
         _require(self.count >= 1, f"--count {self.count}: give the number of images, 1 or more")

@@ -79,16 +79,18 @@ def check_folder(config: TrainConfig) -> bool:
 
 
 def goes_further(saved: TrainConfig, asked: TrainConfig) -> bool:
-    """Whether `asked` is `saved` with more epochs, and the first ones of them are the same: a constant learning rate
-    does not depend on how many there are."""
-    return asked.optimization.schedule == "constant" and asked.optimization.epochs > saved.optimization.epochs
+    """Whether `asked` is `saved` with more epochs, and the first ones of them are the same: neither the learning rate
+    nor which images are seen depends on how many there are."""
+    same = asked.optimization.schedule == "constant" and not asked.simulation.has_lessons
+    return same and asked.optimization.epochs > saved.optimization.epochs
 
 
 def _remedy(name: str, saved: TrainConfig, folder: Path) -> str:
     schedule = saved.optimization.schedule
-    if name == "epochs" and schedule != "constant":
+    if name == "epochs" and (schedule != "constant" or saved.simulation.has_lessons):
+        flag = f"--schedule {schedule}" if schedule != "constant" else "--crowd or --first-set"
         weights = folder / "best" / "model.safetensors"
-        return f"with --schedule {schedule} each step depends on the last one: start anew, with --init {weights}"
+        return f"with {flag} each step depends on the last one: start anew, with --init {weights}"
     return f"give the same settings (--config {folder / 'config.json'} --resume) or another --name"
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +56,13 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(autouse=True)
 def _alone_again() -> Iterator[None]:
-    """Accelerate keeps its state for the life of a process, and runs set variables; a test is a run of its own."""
+    """Accelerate keeps its state for the life of a process, and runs set variables and listen to signals; a test is a
+    run of its own."""
     before = dict(os.environ)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     os.environ.clear()
     os.environ.update(before)
     if "accelerate" in sys.modules:
@@ -73,8 +79,8 @@ def figures() -> None:
 @pytest.fixture(autouse=True)
 def _sketches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """To lay out and paint its figures takes longer than all else of an evaluation: but for tests that ask for the
-    `figures`, and for processes that tests start, they are empty pictures."""
-    if "figures" not in request.fixturenames:
+    `figures`, for processes that tests start, and for fixtures that several tests share, they are empty pictures."""
+    if "figures" not in request.fixturenames and find_spec("matplotlib"):  # tests for a GPU do without
         from matplotlib.figure import Figure
 
         monkeypatch.setattr(Figure, "savefig", lambda self, file: Image.new("RGB", (8, 8)).save(file))
@@ -130,9 +136,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def lenses(shared: Path) -> Path:
     """120 + 120 easy images."""
-    with FileLock(f"{shared}.lock"):
+    with FileLock(f"{shared}-lenses.lock"):
         if not (shared / "lenses").exists():
-            write_lenses(shared / "lenses", 120)
+            write_lenses(shared / "part", 120).rename(shared / "lenses")
     return shared / "lenses"
 
 
@@ -170,11 +176,11 @@ def train(*flags: object) -> None:
 @pytest.fixture(scope="session")
 def trained(shared: Path, lenses: Path) -> Path:
     """A finished run on `lenses`, with W&B offline, and with `HEEDED`."""
-    with FileLock(f"{shared}.lock"):
-        if not (shared / "runs").exists():
+    with FileLock(f"{shared}-runs.lock"):
+        if not (shared / "runs" / "trained" / "summary.json").exists():
             done = run_python(
                 "-m", "accelerate.commands.launch", "train.py", "debug", *SMALL, "--wandb", "offline", "--epochs", "4",
-                *HEEDED, "--data", lenses, "--output-dir", shared / "runs", "--name", "trained",
+                *HEEDED, "--data", lenses, "--output-dir", shared / "runs", "--name", "trained", "--overwrite",
             )  # fmt: skip
             assert done.returncode == 0, done.stdout + done.stderr
     return shared / "runs" / "trained"

@@ -259,7 +259,7 @@ def test_a_run_that_nobody_has_watched_and_that_diverged_says_so(lenses, tmp_pat
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
-@pytest.mark.slow  # `test_compiling.py` has the same of the simulator
+@pytest.mark.slow  # `test_capture.py` has the same of a compiler that fails
 def test_a_compiler_that_is_missing_is_said_and_done_without(lenses, tmp_path, compiler):
     flags = ("--data", lenses, "--output-dir", tmp_path, "--name", "run", "--epochs", "1", "--compile")
     done = run_python("train.py", *SMALL, *flags, CXX="/no/such/compiler", TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "i"))

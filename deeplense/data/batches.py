@@ -12,6 +12,7 @@ makes the batch of it, by operations on the device alone: a step that is compile
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -108,10 +109,11 @@ class TrainBatches:
 
 @dataclasses.dataclass(frozen=True)
 class Lesson:
-    """What a run sees before its own images, and up to which of its steps."""
+    """What a run sees before its own images."""
 
     stream: ImageStream
     until: int
+    """The step, of all of the run's, that is the first without it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +135,7 @@ class StreamBatches:
     rank: int = 0
     world: int = 1
     lessons: tuple[Lesson, ...] = ()
-    """One after the other."""
+    """One after the other, by their ends."""
 
     @property
     def steps(self) -> int:
@@ -160,8 +162,17 @@ class StreamBatches:
         if not self.lessons:
             return counts, truth
         # Of one shape in any step, as one that is captured must be.
-        places = [self.stream.places, *(lesson.stream.places for lesson in self.lessons)]
-        return counts, truth.of_subhalos().with_room(max(places))
+        return counts, truth.of_subhalos(self._scalars).with_room(max(stream.places for stream in self._streams))
+
+    @property
+    def _streams(self) -> list[ImageStream]:
+        return [self.stream, *(lesson.stream for lesson in self.lessons)]
+
+    @functools.cached_property
+    def _scalars(self) -> list[str]:
+        """Names of the parameters that images of all streams have."""
+        one = torch.zeros(1, dtype=torch.int64, device=self.store.device)
+        return sorted(set.intersection(*(set(stream.simulator.draw(one).scalars) for stream in self._streams)))
 
     def seen(self, counts: torch.Tensor, draws: torch.Tensor, truth: Draws) -> tuple[torch.Tensor, Any]:
         """The images and targets of an item of `raw`."""
@@ -169,7 +180,8 @@ class StreamBatches:
         return self.store.resample(self.store.to_unit(counts), maps), self.targets(truth, maps)
 
     def plain(self, count: int, batch_size: int) -> Iterator[torch.Tensor]:
-        """The first `count` training images, or those of an epoch, without augmentation; see `plain_batches`."""
+        """The first `count` images of the run's own set, or those of an epoch, without augmentation; see
+        `plain_batches`."""
         count = min(count, self.epoch_images)
         for first in range(0, count, batch_size):
             counts, _ = self.stream.span(first, min(first + batch_size, count))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from deeplense.config import SimulationConfig, TrainConfig
 from deeplense.data.batches import Lesson, StreamBatches
 from deeplense.errors import InputError
-from deeplense.simulation.sets import LensSet, find_set
+from deeplense.simulation.sets import SETS, LensSet, find_set
 from deeplense.simulation.variants import crowded
 
 if TYPE_CHECKING:
@@ -24,21 +24,28 @@ OLD = 0.05
 """The most that an average of weights may be of those that lessons left."""
 
 
-def lessons_of(name: str, simulation: SimulationConfig) -> list[tuple[LensSet, float]]:
-    """What a run on the set called `name` begins with, and up to which part of the run each of it goes.
+def lessons_of(config: TrainConfig) -> list[tuple[LensSet, int]]:
+    """What a run on a simulated set sees before its own images, and up to which of all its steps; the last of these
+    has its own images whatever the parts are.
 
     Raises:
-        InputError: there is no such set, none with more subhalos, or one of other images.
+        InputError: there is no such set, none with more subhalos, or one of other images; or an average of weights
+            would be too much of those that lessons left.
     """
-    own = find_set(name)
+    simulation, optimization = config.simulation, config.optimization
+    own = find_set(config.data.data)
     first = _alike(own, simulation.first_set) if simulation.first_set else own
     crowd_part = simulation.crowd_part if simulation.crowd else 0.0
     first_part = simulation.first_part if simulation.first_set else 0.0
+    steps = optimization.epochs * (simulation.epoch_images // optimization.batch_size)
     lessons, begin = [], 0.0
     for end in sorted({crowd_part, first_part} - {0.0}):
         seen = first if begin < first_part else own
-        lessons.append((crowded(seen, simulation.crowd) if begin < crowd_part else seen, end))
+        seen = crowded(seen, simulation.crowd) if begin < crowd_part else seen
+        lessons.append((seen, min(round(end * steps), steps - 1)))
         begin = end
+    if lessons:
+        _check_average(optimization.ema_decay, steps - lessons[-1][1])
     return lessons
 
 
@@ -46,7 +53,7 @@ def fresh_batches(config: TrainConfig, **common: Any) -> StreamBatches:
     """Those of a run; `common` has the other fields of `StreamBatches`.
 
     Raises:
-        InputError: see `lessons_of`; or an average of weights would hold too much of what lessons left.
+        InputError: see `lessons_of`.
     """
     from deeplense.simulation.stream import ImageStream  # here, since most runs need none of it
 
@@ -55,54 +62,48 @@ def fresh_batches(config: TrainConfig, **common: Any) -> StreamBatches:
     def stream_of(lens_set: LensSet) -> ImageStream:
         return ImageStream(lens_set, simulation.classes, config.run.seed, device)
 
+    lessons = tuple(Lesson(stream_of(lens_set), until) for lens_set, until in lessons_of(config))
     own = stream_of(find_set(config.data.data))
-    batches = StreamBatches(stream=own, epoch_images=simulation.epoch_images, **common)
-    steps = config.optimization.epochs * batches.steps
-    lessons = tuple(
-        Lesson(stream_of(lens_set), round(part * steps)) for lens_set, part in lessons_of(config.data.data, simulation)
-    )
-    if lessons:
-        _check_average(config.optimization.ema_decay, steps - max(lesson.until for lesson in lessons))
-    return dataclasses.replace(batches, lessons=lessons)
+    return StreamBatches(stream=own, epoch_images=simulation.epoch_images, lessons=lessons, **common)
 
 
 def say_fresh(simulation: SimulationConfig) -> str:
     """What is printed of them."""
-    said = f"{simulation.epoch_images} fresh ones an epoch"
+    said = [f"{simulation.epoch_images} fresh ones an epoch"]
     if simulation.first_set:
-        said += f"; of {simulation.first_set} in the first {simulation.first_part:.0%} of the training"
+        said.append(f"of {simulation.first_set} in the first {simulation.first_part:.0%} of the training")
     if simulation.crowd:
-        said += f"; {simulation.crowd:g} subhalos in the mean in the first {simulation.crowd_part:.0%}"
-        said += "" if simulation.first_set else " of the training"
-    return said
+        said.append(
+            f"{simulation.crowd:g} subhalos in the mean in the first {simulation.crowd_part:.0%} of the training"
+        )
+    return "; ".join(said)
 
 
 def _alike(own: LensSet, name: str) -> LensSet:
     """The set called `name`, if a network may see its images in place of those of `own`."""
-    try:
-        other = find_set(name)
-    except InputError as error:
-        raise InputError(f"--first-set {error}") from None
-    (of_own, said_own), (of_other, said_other) = _images_of(own), _images_of(other)
-    if of_own != of_other:
+    if name not in SETS:
+        raise InputError(f"--first-set {name}: no simulated set has this name; there are {', '.join(SETS)}")
+    if name == own.name:
+        raise InputError(f"--first-set {name}: is the set of --data: leave it out")
+    of_other, of_own = (_images_of(lens_set) for lens_set in (SETS[name], own))
+    if of_other != of_own:
         raise InputError(
-            f"--first-set {name}: has images of {said_other} where {own.name} has {said_own}: give a set of the same"
+            f"--first-set {name}: has images of {of_other} where {own.name} has {of_own}: give a set of the same, "
+            "or None"
         )
-    return other
+    return SETS[name]
 
 
-def _images_of(lens_set: LensSet) -> tuple[tuple[int, int, float], str]:
+def _images_of(lens_set: LensSet) -> str:
     camera = lens_set.camera
     bands = f"{camera.bands} bands of " if camera.bands > 1 else ""
-    size = camera.bands, camera.pixels, camera.pixel_scale
-    return size, f'{bands}{camera.pixels} x {camera.pixels} px of {camera.pixel_scale:g}"'
+    return f'{bands}{camera.pixels} x {camera.pixels} px of {camera.pixel_scale:g}"'
 
 
 def _check_average(decay: float | None, left: int) -> None:
     """`left` steps are of the run's own images."""
     if decay and decay**left > OLD:
-        remedy = f"{math.floor(1000 * OLD ** (1 / left)) / 1000:g} or less" if left else "None"
         raise InputError(
             f"--ema-decay {decay:g}: {decay**left:.0%} of the average would be of weights that --crowd or --first-set "
-            f"left, {left} steps before the end: give {remedy}"
+            f"left, {left} steps before the end: give {math.floor(1000 * OLD ** (1 / left)) / 1000:g} or less, or None"
         )

@@ -11,7 +11,6 @@ import torch
 
 from deeplense.config import DataConfig, SimulationConfig, SplitConfig
 from deeplense.data.cache import cache_folder
-from deeplense.data.fresh import lessons_of
 from deeplense.data.images import load_images
 from deeplense.data.imageset import ImageSet
 from deeplense.data.opening import opening_of, tell
@@ -40,7 +39,6 @@ def load_data(data: DataConfig, simulation: SimulationConfig, split: SplitConfig
     mention_folder(data.data)
     if not simulation.online:
         return simulated(data.data, simulation.count, simulation.classes, simulation.simulation_seed)
-    lessons_of(data.data, simulation)  # says here already where there can be none
     held_out = round(simulation.count * (split.val_fraction + split.test_fraction))
     if not held_out:
         raise InputError("--online: validation and test images need --val-fraction and --test-fraction, and a --count")

@@ -11,6 +11,7 @@ from deeplense import __version__
 from deeplense.classification.card import ModelCard
 from deeplense.cli import load_config
 from deeplense.config import TrainConfig
+from deeplense.data.fresh import say_fresh
 from deeplense.data.split import PARTS, read_split
 from deeplense.errors import InputError
 from deeplense.export.write import Exported, output_of, tolerance
@@ -135,7 +136,9 @@ def _data(run: Path, trained: TrainConfig) -> str:
     what = (
         f"the simulated set `{trained.data.data}`" if simulated else f"the images in `{Path(trained.data.data).name}`"
     )
-    online = "; the training images were simulated afresh in each epoch, the table has the fixed ones"
+    online = (
+        f"; the training images were simulated afresh ({say_fresh(trained.simulation)}), the table has the fixed ones"
+    )
     record = _read(run / "record.json")
     return (
         f"{what[0].upper()}{what[1:]}{online if trained.simulation.online and simulated else ''}.\n\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -88,10 +88,11 @@ class Draws:
         """The same lenses with some of their subhalos."""
         return replace(self, **{name: getattr(self, name)[:, start:stop] for name in _PER_SUBHALO})
 
-    def of_subhalos(self) -> Draws:
-        """Classes and subhalos alone: those of any set have the same shapes."""
+    def of_subhalos(self, scalars: Sequence[str] = ()) -> Draws:
+        """The same without what the source and its surroundings are made of, and with some of the scalars: draws of
+        several sets have the same shapes."""
         nothing = {name: getattr(self, name)[:, :0, :0] for name in ("clumps", "neighbours", "field")}
-        return replace(self, scalars={}, **nothing)
+        return replace(self, scalars={name: self.scalars[name] for name in scalars}, **nothing)
 
     def with_room(self, places: int) -> Draws:
         """The same, with places for so many subhalos in each image at least."""

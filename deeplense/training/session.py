@@ -18,7 +18,7 @@ from accelerate.utils import broadcast_object_list, gather_object, parse_flag_fr
 
 from deeplense.config import TrainConfig
 from deeplense.data.batches import Batches, PixelStore, TrainBatches
-from deeplense.data.fresh import fresh_batches, say_fresh
+from deeplense.data.fresh import fresh_batches, lessons_of, say_fresh
 from deeplense.data.imageset import ImageSet
 from deeplense.data.mixed import describe
 from deeplense.data.scale import mention_strangers, say_scale
@@ -31,6 +31,7 @@ from deeplense.machine.precision import effective_precision, full_float32, repea
 from deeplense.machine.remarks import remark
 from deeplense.network.batchnorm import synchronized
 from deeplense.network.model import Initialization, placed
+from deeplense.simulation.sets import SETS
 from deeplense.task import Task
 from deeplense.training.pace import Way, choose
 
@@ -136,6 +137,8 @@ def load_on_all(accelerator: Accelerator, config: TrainConfig) -> ImageSet:
     """The images, decoded or simulated by one process of each machine and mapped by all."""
 
     def load() -> ImageSet:
+        if config.simulation.online and config.data.data in SETS:
+            lessons_of(config)  # may refuse, before anything is simulated
         return load_data(config.data, config.simulation, config.split)
 
     images, error = None, None

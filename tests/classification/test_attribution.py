@@ -164,7 +164,7 @@ def test_one_class_alone_is_no_error(copy, tmp_path):
     assert scores["attribution"]["undefined"] == "there are no images of substructure"
 
 
-def test_an_evaluation_of_a_simulated_set_counts_the_peaks(copy):
+def test_an_evaluation_of_a_simulated_set_counts_the_peaks(copy, figures):
     evaluated(copy, "--data", "model_i", "--count", 40, "--attribution-images", 12)
     attribution = json.loads((copy / "evaluation" / "model_i" / "metrics.json").read_text())["attribution"]
     assert attribution["images"] == attribution["ring"]["n"] == attribution["subhalo"]["n"] == 12

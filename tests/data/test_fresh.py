@@ -89,79 +89,92 @@ def test_stored_images_of_the_preset_are_as_they_are():
     assert (config.simulation.online, config.simulation.crowd) == (False, 4.0)
 
 
-def simulation(**settings):
-    return dataclasses.replace(CONFIG.simulation, **settings)
+def settings_of(data="one_subhalo", epochs=3, ema_decay=None, **simulation):
+    return dataclasses.replace(
+        CONFIG,
+        data=dataclasses.replace(CONFIG.data, data=data),
+        simulation=dataclasses.replace(CONFIG.simulation, **simulation),
+        optimization=dataclasses.replace(CONFIG.optimization, epochs=epochs, ema_decay=ema_decay),
+    )
 
 
 @pytest.mark.parametrize(
     ("settings", "lessons"),
     [
-        ({}, [("one_subhalo, crowded", 0.5)]),
+        ({}, [("one_subhalo, crowded", 10)]),
         ({"crowd": 0.0}, []),
-        ({"first_set": "few_subhalos", "crowd": 0.0}, [("few_subhalos", 0.2)]),
-        ({"first_set": "few_subhalos"}, [("few_subhalos, crowded", 0.2), ("one_subhalo, crowded", 0.5)]),
-        (
-            {"first_set": "few_subhalos", "first_part": 0.7},
-            [("few_subhalos, crowded", 0.5), ("few_subhalos", 0.7)],
-        ),
-        ({"first_set": "few_subhalos", "first_part": 0.5}, [("few_subhalos, crowded", 0.5)]),
+        ({"first_set": "few_subhalos", "crowd": 0.0}, [("few_subhalos", 4)]),
+        ({"first_set": "few_subhalos"}, [("few_subhalos, crowded", 4), ("one_subhalo, crowded", 10)]),
+        ({"first_set": "few_subhalos", "first_part": 0.7}, [("few_subhalos, crowded", 10), ("few_subhalos", 14)]),
+        ({"first_set": "few_subhalos", "first_part": 0.5}, [("few_subhalos, crowded", 10)]),
+        ({"epochs": 1, "crowd_part": 0.99}, [("one_subhalo, crowded", 1)]),  # the last step is of the run's own
     ],
 )
 def test_lessons_come_one_after_the_other(settings, lessons):
-    found = lessons_of("one_subhalo", simulation(**settings))
+    found = lessons_of(settings_of(**{"epochs": 10, **settings}))
     assert [(lens_set.name, until) for lens_set, until in found] == lessons
 
 
 def test_an_easier_set_first_and_then_the_own_one():
     """Point masses, and then halos with a profile; in crowds of them, and then one by one."""
-    first = simulation(first_set="one_subhalo", first_part=0.2)
-    data = dataclasses.replace(CONFIG.data, data="hst_subhalo_sersic")
-    config = dataclasses.replace(CONFIG, data=data, simulation=first)
-    own = batches(config)
+    own = batches(settings_of("hst_subhalo_sersic", first_set="one_subhalo"))
     items = [item for epoch in range(3) for item in own.raw(epoch)]
     truths = [truth for _, _, truth in items]
     assert [bool((truth.scale > 0).any()) for truth in truths] == [False] + 5 * [True]
     assert [int((truth.mass > 0).sum(1).max()) > 1 for truth in truths] == 3 * [True] + 3 * [False]
     assert {counts.shape for counts, _, _ in items} == {(16, 1, 80, 80)}
-    # A step that is captured takes the tensors of any other.
-    assert len({tuple((name, tensor.shape) for name, tensor in tensors_of(truth)) for truth in truths}) == 1
     alone = dataclasses.replace(own, lessons=())
     assert torch.equal(next(alone.raw(2))[0], items[4][0])
 
 
-def tensors_of(draws):
-    assert not draws.scalars
-    return [(name, value) for name, value in vars(draws).items() if name != "scalars"]
+def test_a_step_that_is_captured_takes_what_any_other_has():
+    """Of sources with clumps and without; what both have a task may ask for."""
+    own = batches(settings_of("hst_subhalo", first_set="one_subhalo"))
+    number = torch.arange(16)
+    forms = []
+    for stream in own._streams:
+        truth = stream.simulator.draw(number).of_subhalos(own._scalars).with_room(8)
+        assert list(truth.scalars) == own._scalars
+        tensors = {**vars(truth), **truth.scalars, "scalars": number}
+        forms.append({name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()})
+    assert len(forms) == 3
+    assert forms[0] == forms[1] == forms[2]
+    assert "einstein_radius" in own._scalars
+
+
+@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.simulation.online])
+def test_presets_have_lessons_that_can_be(name):
+    config = PRESETS[name]
+    assert bool(lessons_of(config)) == config.simulation.has_lessons
 
 
 def test_a_first_set_of_other_images_is_refused_in_a_line():
     with pytest.raises(InputError, match=r"^--first-set sausage: no simulated set has this name; there are model_i, "):
-        lessons_of("one_subhalo", simulation(first_set="sausage"))
+        lessons_of(settings_of(first_set="sausage"))
+    with pytest.raises(InputError, match=r"^--first-set one_subhalo: is the set of --data: leave it out$"):
+        lessons_of(settings_of(first_set="one_subhalo"))
     message = r"^--first-set hst: has images of 100 x 100 px of .*\" where one_subhalo has 80 x 80 px of 0.08\": give "
     with pytest.raises(InputError, match=message):
-        lessons_of("one_subhalo", simulation(first_set="hst"))
+        lessons_of(settings_of(first_set="hst"))
     with pytest.raises(InputError, match=r"^--first-part 0: give a part, more than 0 and less than 1$"):
         SimulationConfig(first_part=0.0)
 
 
 def test_an_average_that_would_go_on_expecting_the_crowd_is_refused_in_a_line():
-    def averaged(decay, epochs=3):
-        optimization = dataclasses.replace(CONFIG.optimization, ema_decay=decay, epochs=epochs)
-        return batches(dataclasses.replace(CONFIG, optimization=optimization))
-
-    message = r"^--ema-decay 0\.99: 97% of the average would be .* left, 3 steps before the end: give 0\.368 or less$"
+    message = r"^--ema-decay 0\.99: 97% of the average would be .* left, 3 steps before the end: give 0\.368 or less, or None$"
     with pytest.raises(InputError, match=message):
-        averaged(0.99)
-    assert averaged(0.368).lessons
-    assert averaged(0.99, epochs=300).lessons
+        lessons_of(settings_of(ema_decay=0.99))
+    assert lessons_of(settings_of(ema_decay=0.368))
+    assert lessons_of(settings_of(ema_decay=0.99, epochs=300))
+    assert not lessons_of(settings_of(ema_decay=0.99, crowd=0.0))
 
 
 def test_it_is_said():
     assert say_fresh(CONFIG.simulation) == (
         "32 fresh ones an epoch; 4 subhalos in the mean in the first 50% of the training"
     )
-    assert say_fresh(simulation(first_set="few_subhalos")) == (
+    assert say_fresh(settings_of(first_set="few_subhalos").simulation) == (
         "32 fresh ones an epoch; of few_subhalos in the first 20% of the training; "
-        "4 subhalos in the mean in the first 50%"
+        "4 subhalos in the mean in the first 50% of the training"
     )
     assert say_fresh(SimulationConfig(online=True)) == "10000 fresh ones an epoch"
