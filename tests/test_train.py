@@ -145,14 +145,22 @@ def test_a_finished_run_of_constant_rate_can_go_on(lenses, tmp_path):
     assert "--epochs is 1, but 2 in" in refused(*place, "--name", "longer", "--epochs", 1, "--resume")
 
 
-def test_a_schedule_that_depends_on_the_end_cannot_go_on(trained, lenses, tmp_path):
+@pytest.mark.parametrize(
+    ("section", "settings", "flag"),
+    [
+        ("optimization", {"schedule": "cosine"}, "--schedule cosine"),
+        ("simulation", {"online": True, "crowd": 4.0}, "--crowd or --first-set"),
+    ],
+)
+def test_what_depends_on_the_end_cannot_go_on(trained, tmp_path, section, settings, flag):
     run = shutil.copytree(trained, tmp_path / "run")
     config = json.loads((run / "config.json").read_text())
-    config["optimization"]["schedule"] = "cosine"
+    config[section] |= settings
     (run / "config.json").write_text(json.dumps(config))
     flags = ("--config", run / "config.json", "--resume", "--epochs", "9", "--output-dir", tmp_path, "--name", "run")
     message = refused(*flags)
     assert "--epochs is 9, but 4 in" in message
+    assert f"with {flag} each step depends" in message
     assert message.endswith(f"start anew, with --init {run / 'best' / 'model.safetensors'}")
 
 

@@ -7,7 +7,6 @@ one by itself, so that a network learns their looks from a fraction of the image
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -71,11 +70,9 @@ def say_fresh(simulation: SimulationConfig) -> str:
     """What is printed of them."""
     said = [f"{simulation.epoch_images} fresh ones an epoch"]
     if simulation.first_set:
-        said.append(f"of {simulation.first_set} in the first {simulation.first_part:.0%} of the training")
+        said.append(f"in the first {simulation.first_part:.0%} of the training of {simulation.first_set}")
     if simulation.crowd:
-        said.append(
-            f"{simulation.crowd:g} subhalos in the mean in the first {simulation.crowd_part:.0%} of the training"
-        )
+        said.append(f"in the first {simulation.crowd_part:.0%} with {simulation.crowd:g} subhalos in the mean")
     return "; ".join(said)
 
 

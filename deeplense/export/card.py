@@ -136,9 +136,8 @@ def _data(run: Path, trained: TrainConfig) -> str:
     what = (
         f"the simulated set `{trained.data.data}`" if simulated else f"the images in `{Path(trained.data.data).name}`"
     )
-    online = (
-        f"; the training images were simulated afresh ({say_fresh(trained.simulation)}), the table has the fixed ones"
-    )
+    fresh = say_fresh(trained.simulation)
+    online = f"; the training images were simulated afresh, {fresh}, and the table has the fixed ones"
     record = _read(run / "record.json")
     return (
         f"{what[0].upper()}{what[1:]}{online if trained.simulation.online and simulated else ''}.\n\n"
