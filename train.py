@@ -5,16 +5,31 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from configs import DESCRIPTIONS, PRESETS
 from deeplense.cli import parse_training
 from deeplense.config import TrainConfig
 from deeplense.errors import run_command
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 
 def main(config: TrainConfig) -> None:
-    """The story of a training run, from its settings to its honest test score."""
+    """A training run, alone or as one process of several."""
     # Here and not above: torch takes seconds to import, and --help and a wrong flag should not wait for it.
+    from deeplense.training import session
+
+    accelerator = session.make_accelerator(config)
+    try:
+        run(config, accelerator)
+    finally:
+        session.part(accelerator)
+
+
+def run(config: TrainConfig, accelerator: Accelerator) -> None:
+    """The story of a training run, from its settings to its honest test score."""
     from deeplense import runs
     from deeplense.data.split import check_split, split_images, write_split
     from deeplense.network.model import initialize
@@ -27,8 +42,7 @@ def main(config: TrainConfig) -> None:
     from deeplense.training.loop import Trainer
     from deeplense.training.stopping import StopRequest
 
-    # Who takes part, and may this run be?
-    accelerator = session.make_accelerator(config)
+    # May this run be?
     config = session.on_first(accelerator, lambda: runs.named(config, datetime.now()))
     goes_on = session.on_first(accelerator, lambda: runs.check_folder(config))
     folder = runs.run_folder(config)
@@ -84,7 +98,6 @@ def main(config: TrainConfig) -> None:
         finally:
             if tracker is not None:
                 tracker.leave()
-            accelerator.end_training()
 
 
 if __name__ == "__main__":

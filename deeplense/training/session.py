@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -116,6 +118,18 @@ def only_first(accelerator: Accelerator, act: Callable[[], T]) -> T | None:
     if error[0] is not None:
         raise error[0]
     return result
+
+
+def part(accelerator: Accelerator) -> None:
+    """Leave the other processes.
+
+    What still knows of them, such as a network that exchanged gradients, has to be gone by then: gloo's threads end
+    with the last of it, and where they do not end before Python does, the process may abort at its very end.
+    """
+    traceback.clear_frames(sys.exc_info()[2])  # an error, or a stop on request, keeps what there was when it came
+    accelerator.free_memory()
+    gc.collect()
+    accelerator.end_training()
 
 
 @contextmanager
