@@ -51,6 +51,7 @@ def test_training_beside_others(lenses, capsys):
     assert f"deeplense {ratio:.2f} times as fast" in shown
 
 
+@pytest.mark.slow
 def test_folders_that_not_all_can_load(lenses, tmp_path):
     (tmp_path / "no_sub").mkdir()
     np.save(tmp_path / "no_sub" / "0.npy", np.zeros((9, 9)))

@@ -56,6 +56,7 @@ def test_every_benchmark_has_its_lines():
     assert set(KINDS) == set(PARTS)
 
 
+@pytest.mark.slow
 def test_measured_kept_and_rendered(lenses, tmp_path):
     """As a user would: one benchmark for all of them, each a process of its own."""
     file = tmp_path / "here.json"

@@ -282,6 +282,7 @@ def test_what_cannot_be_compared(runs, tmp_path, capsys):
     assert "none of the 48 images is in the test part of all runs: give images" in refused(*runs)
 
 
+@pytest.mark.slow  # as that of others does
 def test_other_classes_end_with_one_line_and_exit_code_2(runs):
     card = json.loads((runs[1] / "best" / "model.json").read_text())
     (runs[1] / "best" / "model.json").write_text(json.dumps({**card, "classes": ["no_sub", "axion"]}))

@@ -203,6 +203,7 @@ def test_what_cannot_be_asked_is_refused_in_one_line(trained, tmp_path, lenses):
     assert "--sensitivity-count 10: give 50 or more" in refused(copy, "--sensitivity", "--sensitivity-count", 10)
 
 
+@pytest.mark.slow  # as that of others is
 def test_the_exit_code_is_2_for_images_without_truth(trained):
     done = run_python("evaluate.py", trained, "--sensitivity")
     assert (done.returncode, done.stdout) == (2, "")

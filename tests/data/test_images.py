@@ -52,6 +52,7 @@ def test_second_start_decodes_nothing(tmp_path, monkeypatch):
     assert (first.paths, first.hashes, first.classes) == (second.paths, second.hashes, second.classes)
 
 
+@pytest.mark.slow
 def test_ten_thousand_images_start_in_a_second(tmp_path):
     folder = write_lenses(tmp_path / "set", 1)
     for name in ("no_sub", "sub"):

@@ -20,6 +20,7 @@ print(min(faults() for _ in range(20)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has glibc")
 def test_a_step_uses_the_memory_of_the_one_before():
     """Counted in pages that the system has to hand out anew: thousands as it comes, of blocks above 32 MiB each time.

@@ -35,7 +35,8 @@ print("equal")
 """
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow  # `test_loop.py` trains by two processes
+@pytest.mark.parametrize("processes", [2, 4])
 def test_processes_together_are_one(tmp_path, processes):
     """In double precision: gradients, running statistics and names of the whole ResNet-18."""
     (tmp_path / "script.py").write_text(SCRIPT)

@@ -103,6 +103,7 @@ def test_files_that_are_no_weights(tmp_path):
     assert "not those of a ResNet-18" in refusal("other.pth")
 
 
+@pytest.mark.slow
 def test_fetching_for_machines_without_network(imagenet, tmp_path, monkeypatch):
     done = run_python("-m", "deeplense.model", TORCH_HOME=str(tmp_path))
     assert (done.returncode, done.stdout) == (0, f"the ImageNet weights are in {tmp_path}/hub/checkpoints\n")

@@ -151,6 +151,7 @@ def test_first_images_do_not_depend_on_the_count(tmp_path: Path) -> None:
     assert content(tmp_path / "few") == many
 
 
+@pytest.mark.slow
 def test_killed_command_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     killed = tmp_path / "killed"
     call = [sys.executable, "-m", "deeplense.simulation", "model_i", "--count", "600", "--out", str(killed)]

@@ -114,6 +114,7 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(trainer, monkeypatch
     assert whole.position.step == parts.position.step == 7
 
 
+@pytest.mark.slow
 def test_a_trace_of_some_steps_changes_nothing(trainer, tmp_path):
     plain = weights(fit(trainer()))
     own = trainer()
