@@ -128,7 +128,7 @@ class SimulationConfig(_Settings):
     @property
     def has_lessons(self) -> bool:
         """Whether a run sees other images before its own, for a part of all its steps (`data.fresh`)."""
-        return self.online and (self.crowd > 0 or self.first_set is not None)
+        return self.online and bool(self.crowd or self.first_set)
 
     def __post_init__(self) -> None:
         _require(self.count >= 1, f"--count {self.count}: give the number of images, 1 or more")

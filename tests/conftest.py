@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ |= {"CUDA_VISIBLE_DEVICES": "", "TORCH_COMPILE_DISABLE": "1"}
 
 
-LONGEST = ("test_slurm.py", "test_train.py", "test_loop.py", "test_evaluate.py")
+LONGEST = ("test_slurm.py", "test_train.py", "test_loop.py", "test_evaluate.py", "test_seam.py")
 """Files that take minutes; they come first, or one worker would be left alone with them at the end."""
 
 
