@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import evaluate
 from deeplense.cli import load_config, parse
 from deeplense.config import EvaluateConfig
-from deeplense.errors import InputError, TrainingError
+from deeplense.errors import InputError
 from deeplense.machine.precision import cpu_has_bf16
 
 
@@ -216,15 +216,16 @@ def test_an_output_folder_that_cannot_be_written(lenses, tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has fp16")
-def test_fp16_is_refused_where_there_is_none(lenses, tmp_path, monkeypatch):
+def test_fp16_is_refused_where_there_is_none(lenses, tmp_path):
     flags = ("debug", *SMALL, "--data", lenses, "--output-dir", tmp_path, "--name", "run")
     asked = run_python("train.py", *flags, "--mixed-precision", "fp16")
     assert asked.returncode == 2
     assert (
         asked.stderr == "error: --mixed-precision fp16: a CPU has no fp16 training; give --mixed-precision bf16 or no\n"
     )
-    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
-    assert "the launcher's mixed precision fp16" in refused(*flags, "--mixed-precision", "auto")
+    launched = run_python("train.py", *flags, "--mixed-precision", "auto", ACCELERATE_MIXED_PRECISION="fp16")
+    assert launched.returncode == 2
+    assert "the launcher's mixed precision fp16" in launched.stderr
 
 
 def test_auto_precision_is_recorded(lenses, tmp_path):
@@ -260,9 +261,10 @@ def test_without_validation_the_last_weights_are_kept(lenses, tmp_path):
 
 def test_a_run_that_nobody_has_watched_and_that_diverged_says_so(lenses, tmp_path):
     flags = ("--data", lenses, "--output-dir", tmp_path, "--name", "run", "--val-fraction", "0", "--epochs", "2")
-    with pytest.raises(TrainingError, match="train again with a lower --lr") as failure:
-        train(*SMALL, *flags, "--optimizer", "sgd", "--lr", "1e30")
-    assert "\n" not in str(failure.value)
+    done = run_python("train.py", *SMALL, *flags, "--optimizer", "sgd", "--lr", "1e30")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "train again with a lower --lr" in done.stderr.splitlines()[-1]
     assert not (tmp_path / "run" / "summary.json").exists()
 
 

@@ -128,7 +128,7 @@ def part(accelerator: Accelerator) -> None:
     """
     traceback.clear_frames(sys.exc_info()[2])  # an error, or a stop on request, keeps what there was when it came
     accelerator.free_memory()
-    gc.collect()
+    gc.collect()  # of what that has let go
     accelerator.end_training()
 
 
